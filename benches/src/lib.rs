@@ -1,0 +1,1 @@
+//! Benchmarks: what the machine can do, and how near the engine comes.

@@ -1,0 +1,1 @@
+//! Where the cuts go: pure functions from bytes to chunk boundaries and identities.

@@ -1,0 +1,2 @@
+//! orlop, the command line.
+fn main() {}

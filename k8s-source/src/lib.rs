@@ -1,0 +1,1 @@
+//! What a cluster, or a folder of files that describes one, gives to a backup.

@@ -1,0 +1,1 @@
+//! The bytes of an orlop repository: values to bytes and back, and nothing else.

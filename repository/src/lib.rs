@@ -1,0 +1,1 @@
+//! The engine: a repository on an object store.
