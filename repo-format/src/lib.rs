@@ -1,1 +1,16 @@
 //! The bytes of an orlop repository: values to bytes and back, and nothing else.
+//!
+//! No file, clock, network or randomness is touched here: nonces, salts and times are
+//! arguments, so that every encoding can be reproduced and every parser fuzzed. Each
+//! `parse` takes hostile bytes, checks every length against [`limits`] before it computes
+//! or allocates with it, and never panics. The rules are written in `docs/format.md`.
+
+pub mod cbor;
+pub mod error;
+pub mod id;
+pub mod kdf;
+pub mod limits;
+pub mod padme;
+
+pub use error::{Error, ErrorKind, Result};
+pub use id::{Id, KeyId, PackId, ProcessId, RepoId, SlotId, SnapshotId};
