@@ -1,0 +1,42 @@
+# Every recipe stands on its own; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint style bench fuzz install
+
+ORLOP_SKIPS := $(CURDIR)/target/skips
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## install what the tests and the demo want (Debian packages as root, S3 servers)
+	dev/setup.sh install
+
+demo: ## back up, change, back up again, restore and compare real data; S3=1 against an S3 server, KEEP=1 keeps the files
+	cargo build --release --locked -p cli
+	S3=$(S3) KEEP=$(KEEP) dev/demo.sh
+
+test: export ORLOP_SKIPS := $(ORLOP_SKIPS)
+test: ## formatting, lints, layering and all tests; the last line counts what was skipped
+	@mkdir -p target && : >$(ORLOP_SKIPS)
+	dev/setup.sh check
+	$(MAKE) --no-print-directory style
+	cargo test --workspace --locked
+	@dev/skips.sh $(ORLOP_SKIPS)
+
+style:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+lint: style ## formatting, clippy, the scripts, and licences of dependencies
+	dev/lint.sh
+
+bench: ## what this machine can do at most, then the benches
+	cargo run --release --locked -p benches --bin limits
+	cargo bench --locked -p benches
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (30)
+	dev/fuzz.sh
+
+install: ## install the command orlop
+	cargo install --path cli --locked

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for FUZZ_SECONDS (default 30), or those named: fuzz.sh [TARGET...].
+# cargo-fuzz is taken from PATH, else built into the cache. RUSTC_BOOTSTRAP lets the pinned stable compiler instrument.
+set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+VERSION=0.13.2
+cd "$DEV_DIR/.."
+[ -d fuzz ] || die "no fuzz/ here"
+if ! have cargo-fuzz; then
+  root=$CACHE/cargo-fuzz-$VERSION
+  [ -x "$root/bin/cargo-fuzz" ] || cargo install cargo-fuzz --version "$VERSION" --locked --root "$root" >&2
+  PATH=$root/bin:$PATH
+fi
+export RUSTC_BOOTSTRAP=1
+if [ $# = 0 ]; then
+  mapfile -t targets < <(cargo fuzz list)
+  set -- "${targets[@]}"
+fi
+[ $# -gt 0 ] || die "fuzz/ names no target"
+for target in "$@"; do
+  say "fuzzing $target for ${FUZZ_SECONDS:-30} s"
+  cargo fuzz run "$target" -- -max_total_time="${FUZZ_SECONDS:-30}"
+done

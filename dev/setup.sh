@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# What the tests and the demo want beside Rust: setup.sh [install|check].
+# install  Debian packages (as root), then the S3 servers, built once into a cache outside the tree
+# check    the same, but packages are installed only with CI=true; what is missing is named, counted and skipped
+set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# command, Debian package, what goes without it
+wanted() {
+  cat <<'LIST'
+cc          gcc          every build (zstd is C)
+curl        curl         the S3 servers
+flock       util-linux   building the S3 servers
+python3     python3      Go from PyPI, where there is no Go
+mke2fs      e2fsprogs    the ext4 image of the demo
+debugfs     e2fsprogs    the day of changes of the demo
+sqlite3     sqlite3      the database of the demo
+shellcheck  shellcheck   the lint of dev/
+LIST
+}
+
+missing_packages() {
+  wanted | while read -r command package _; do
+    have "$command" || printf '%s\n' "$package"
+  done | sort -u
+  # A virtual environment needs more than python3 on Debian; only where Go is missing as well.
+  if ! have go && have python3 && ! python3 -c 'import ensurepip' 2>/dev/null; then printf 'python3-venv\n'; fi
+}
+
+install_packages() {
+  local packages
+  packages=$(missing_packages)
+  [ -n "$packages" ] || return 0
+  if ! have apt-get || [ "$(id -u)" != 0 ]; then
+    say "missing packages (Debian names): ${packages//$'\n'/ }"
+    return 0
+  fi
+  say "installing ${packages//$'\n'/ }"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q >&2 || true
+  # shellcheck disable=SC2086 # one word per package
+  apt-get install -q -y --no-install-recommends $packages </dev/null >&2 || say "apt-get failed"
+}
+
+report_missing() {
+  wanted | while read -r command package use; do
+    have "$command" || printf '%s\t%s is missing (Debian package %s)\n' "$use" "$command" "$package"
+  done
+}
+
+mode=${1:-install}
+case $mode in
+  install) install_packages ;;
+  check) if [ "${CI:-}" = true ]; then install_packages; fi ;;
+  *) die "usage: $0 [install|check]" ;;
+esac
+
+have cargo || die "cargo is missing: https://rustup.rs (the toolchain is named in rust-toolchain.toml)"
+while IFS=$'\t' read -r use reason; do
+  note_skip "$use" "$reason"
+done < <(report_missing)
+
+for server in versitygw minio; do
+  "$DEV_DIR/$server.sh" build || {
+    code=$?
+    [ "$code" = "$SKIP_CODE" ] || exit "$code"
+  }
+done
