@@ -1,0 +1,155 @@
+//! Where work runs: the one bridge between asynchronous I/O and the threads that compute.
+//!
+//! With threads, CPU work goes to a rayon pool, blocking reads to tokio's blocking threads.
+//! Inline, everything runs where it is called, in call order, on one thread: a seeded run of
+//! the engine is then reproducible, and crash tests can stop it at any store call.
+
+use crate::{Error, Result};
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Runs the engine's work. Cheap to clone.
+#[derive(Clone)]
+pub struct Exec {
+    mode: Mode,
+    cancel: Arc<Cancel>,
+}
+
+#[derive(Clone)]
+enum Mode {
+    Inline,
+    Threads(Arc<rayon::ThreadPool>),
+}
+
+#[derive(Default)]
+struct Cancel {
+    flag: AtomicBool,
+    wakers: std::sync::Mutex<Vec<std::task::Waker>>,
+}
+
+/// Asks a running operation to end. Handed to signal handlers.
+#[derive(Clone)]
+pub struct CancelHandle(Arc<Cancel>);
+
+impl CancelHandle {
+    /// Ends the operation at its next step.
+    pub fn cancel(&self) {
+        self.0.flag.store(true, Ordering::SeqCst);
+        if let Ok(mut wakers) = self.0.wakers.lock() {
+            wakers.drain(..).for_each(std::task::Waker::wake);
+        }
+    }
+}
+
+impl Exec {
+    /// Everything on the calling thread, in call order.
+    pub fn inline() -> Self {
+        Exec { mode: Mode::Inline, cancel: Arc::default() }
+    }
+
+    /// `threads` CPU threads; the caller provides a tokio runtime for the asynchronous part.
+    pub fn threads(threads: usize) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|n| format!("orlop-cpu-{n}"))
+            .build()
+            .map_err(|e| Error::Internal { what: format!("starting {threads} threads: {e}") })?;
+        Ok(Exec { mode: Mode::Threads(Arc::new(pool)), cancel: Arc::default() })
+    }
+
+    /// CPU threads: how many pieces of work are worth handing out at once.
+    pub fn width(&self) -> usize {
+        match &self.mode {
+            Mode::Inline => 1,
+            Mode::Threads(pool) => pool.current_num_threads(),
+        }
+    }
+
+    /// True where everything runs on the calling thread.
+    pub fn is_inline(&self) -> bool {
+        matches!(self.mode, Mode::Inline)
+    }
+
+    /// Runs CPU work. `f` never blocks and never touches a channel.
+    pub fn cpu<T, F>(&self, f: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (done, result) = oneshot::channel();
+        let work = move || drop(done.send(f()));
+        match &self.mode {
+            Mode::Inline => work(),
+            Mode::Threads(pool) => pool.spawn(work),
+        }
+        async { result.await.map_err(|_| Error::Internal { what: "a worker ended without a result".into() }) }
+    }
+
+    /// Runs work that blocks in the kernel (reads, writes, stat).
+    pub fn blocking<T, F>(&self, f: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (done, result) = oneshot::channel();
+        let work = move || drop(done.send(f()));
+        match (&self.mode, tokio::runtime::Handle::try_current()) {
+            (Mode::Threads(_), Ok(handle)) => drop(handle.spawn_blocking(work)),
+            _ => work(),
+        }
+        async { result.await.map_err(|_| Error::Internal { what: "a reader ended without a result".into() }) }
+    }
+
+    /// Waits. Inline time does not pass: the caller's clock is moved by its test.
+    pub async fn sleep(&self, time: Duration) {
+        if let (Mode::Threads(_), Ok(_)) = (&self.mode, tokio::runtime::Handle::try_current()) {
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    /// `work`, or `None` once `limit` has passed. Inline nothing is late.
+    pub async fn timeout<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        if self.is_inline() || tokio::runtime::Handle::try_current().is_err() {
+            return Some(work.await);
+        }
+        match select(pin!(work), pin!(tokio::time::sleep(limit))).await {
+            Either::Left((value, _)) => Some(value),
+            Either::Right(_) => None,
+        }
+    }
+
+    /// A handle that ends what runs here.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(self.cancel.clone())
+    }
+
+    /// An error once cancelled; asked between steps.
+    pub fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.flag.load(Ordering::SeqCst) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// `work`, dropped and answered with [`Error::Cancelled`] once cancelled.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let cancel = self.cancel.clone();
+        let cancelled = futures::future::poll_fn(move |cx| {
+            if cancel.flag.load(Ordering::SeqCst) {
+                return std::task::Poll::Ready(());
+            }
+            if let Ok(mut wakers) = cancel.wakers.lock() {
+                wakers.retain(|w| !w.will_wake(cx.waker()));
+                wakers.push(cx.waker().clone());
+            }
+            // a cancel between the first look and the registration must not be missed
+            if cancel.flag.load(Ordering::SeqCst) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        match select(pin!(work), cancelled).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => Err(Error::Cancelled),
+        }
+    }
+}

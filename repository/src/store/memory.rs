@@ -1,0 +1,112 @@
+//! A store in memory, for tests and simulations: its times come from the injected clock.
+
+use super::driver::{Driver, DriverError, ObjectMeta};
+use crate::env::Clock;
+use bytes::Bytes;
+use futures::future::{BoxFuture, ready};
+use futures::stream::{BoxStream, StreamExt, iter};
+use object_store::PutPayload;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+type Objects = BTreeMap<String, (Bytes, u64)>;
+
+/// Objects in a sorted map. Clones share them.
+#[derive(Clone)]
+pub struct MemoryDriver {
+    objects: Arc<Mutex<Objects>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryDriver {
+    /// An empty store.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        MemoryDriver { objects: Arc::default(), clock }
+    }
+
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.objects.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A copy that shares nothing with this store.
+    pub fn fork(&self) -> Self {
+        let objects = self.objects().clone();
+        MemoryDriver { objects: Arc::new(Mutex::new(objects)), clock: self.clock.clone() }
+    }
+
+    /// Names of all objects, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.objects().keys().cloned().collect()
+    }
+
+    /// An object's bytes.
+    pub fn bytes(&self, name: &str) -> Option<Bytes> {
+        self.objects().get(name).map(|(bytes, _)| bytes.clone())
+    }
+
+    /// Damages, replaces or plants an object, as its store's owner could.
+    pub fn tamper(&self, name: &str, bytes: impl Into<Bytes>) {
+        let now_ms = self.clock.now_ms();
+        let mut objects = self.objects();
+        let entry = objects.entry(name.to_owned()).or_insert((Bytes::new(), now_ms));
+        entry.0 = bytes.into();
+    }
+
+    /// Loses an object.
+    pub fn lose(&self, name: &str) {
+        self.objects().remove(name);
+    }
+}
+
+fn now<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
+    Box::pin(ready(value))
+}
+
+impl Driver for MemoryDriver {
+    fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>> {
+        let now_ms = self.clock.now_ms();
+        let mut objects = self.objects();
+        if objects.contains_key(name) {
+            return now(Err(DriverError::Exists));
+        }
+        objects.insert(name.to_owned(), (payload.into(), now_ms));
+        now(Ok(()))
+    }
+
+    fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, Result<Bytes, DriverError>> {
+        let Some(bytes) = self.bytes(name) else { return now(Err(DriverError::NotFound)) };
+        let Some(range) = range else { return now(Ok(bytes)) };
+        let clip = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
+        let (start, end) = (clip(range.start), clip(range.end));
+        now(Ok(bytes.slice(start.min(end)..end)))
+    }
+
+    fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>> {
+        let objects = self.objects();
+        now(objects.get(name).map(|entry| meta(name, entry)).ok_or(DriverError::NotFound))
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectMeta, DriverError>> {
+        let found: Vec<_> = self
+            .objects()
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, entry)| Ok(meta(name, entry)))
+            .collect();
+        iter(found).boxed()
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), DriverError>> {
+        self.lose(name);
+        now(Ok(()))
+    }
+
+    fn url(&self) -> &str {
+        "memory://"
+    }
+}
+
+fn meta(name: &str, (bytes, modified_ms): &(Bytes, u64)) -> ObjectMeta {
+    ObjectMeta { name: name.to_owned(), len: bytes.len() as u64, modified_ms: *modified_ms }
+}

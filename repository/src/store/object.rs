@@ -1,0 +1,266 @@
+//! [`Driver`] over the `object_store` crate: local directories and S3.
+
+use super::driver::{Driver, DriverError, ObjectMeta};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::local::LocalDirs;
+
+/// An `object_store` behind the five verbs.
+pub struct ObjectDriver {
+    inner: Arc<dyn ObjectStore>,
+    root: Path,
+    url: String,
+    /// Local stores only: makes directories durable before objects are put into them.
+    dirs: Option<LocalDirs>,
+}
+
+impl ObjectDriver {
+    /// A directory of the local file system; every object and directory entry is fsynced.
+    ///
+    /// The directory is made if `create`, and must exist otherwise.
+    pub fn local(directory: PathBuf, create: bool) -> Result<Self, DriverError> {
+        let shown = directory.display().to_string();
+        let refuse = |e: std::io::Error| DriverError::Permanent(format!("{shown}: {e}"));
+        if create {
+            std::fs::create_dir_all(&directory).map_err(refuse)?;
+        } else if !directory.is_dir() {
+            return Err(DriverError::NotFound);
+        }
+        let directory = directory.canonicalize().map_err(refuse)?;
+        let inner = object_store::local::LocalFileSystem::new_with_prefix(&directory)
+            .map_err(|e| DriverError::Permanent(format!("{shown}: {e}")))?
+            .with_fsync(true);
+        let url = directory.display().to_string();
+        let dirs = Some(LocalDirs::new(directory));
+        Ok(ObjectDriver { inner: Arc::new(inner), root: Path::default(), url, dirs })
+    }
+
+    /// An S3 bucket, settings and credentials from the usual `AWS_*` environment.
+    ///
+    /// Requests are not retried here (the engine does it, knowing which may be repeated) and have
+    /// no total time limit (the engine sets one by length).
+    #[cfg(feature = "s3")]
+    pub fn s3(bucket: &str, prefix: &str) -> Result<Self, DriverError> {
+        use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+        let permanent = |e: object_store::Error| DriverError::Permanent(describe(&e));
+        let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        let client = object_store::ClientOptions::new()
+            .with_timeout_disabled()
+            .with_connect_timeout(std::time::Duration::from_secs(10))
+            .with_allow_http(endpoint.as_deref().is_some_and(|url| url.starts_with("http://")));
+        let retry = object_store::RetryConfig { max_retries: 0, ..Default::default() };
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_client_options(client)
+            .with_retry(retry)
+            .with_conditional_put(S3ConditionalPut::ETagMatch);
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        let root = Path::parse(prefix.trim_matches('/'))
+            .map_err(|e| DriverError::Permanent(format!("prefix {prefix:?}: {e}")))?;
+        let url = format!("s3://{bucket}/{root}");
+        let inner = Arc::new(builder.build().map_err(permanent)?);
+        Ok(ObjectDriver { inner, root, url: url.trim_end_matches('/').to_owned(), dirs: None })
+    }
+
+    fn path(&self, name: &str) -> Path {
+        if self.root.as_ref().is_empty() { Path::from(name) } else { Path::from(format!("{}/{name}", self.root)) }
+    }
+
+    fn meta(&self, found: object_store::ObjectMeta) -> Option<ObjectMeta> {
+        let full = found.location.as_ref();
+        let name = if self.root.as_ref().is_empty() {
+            full
+        } else {
+            full.strip_prefix(self.root.as_ref())?.strip_prefix('/')?
+        };
+        let modified_ms = u64::try_from(found.last_modified.timestamp_millis()).unwrap_or(0);
+        Some(ObjectMeta { name: name.to_owned(), len: found.size, modified_ms })
+    }
+}
+
+impl Driver for ObjectDriver {
+    fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>> {
+        Box::pin(async move {
+            if let Some(dirs) = &self.dirs {
+                dirs.prepare(name).map_err(|e| classify_io(&e, &format!("making the folder of {name}: {e}")))?;
+            }
+            let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+            self.inner.put_opts(&self.path(name), payload, options).await.map_err(classify)?;
+            Ok(())
+        })
+    }
+
+    fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, Result<Bytes, DriverError>> {
+        Box::pin(async move {
+            if range.as_ref().is_some_and(|r| r.start >= r.end) {
+                return Ok(Bytes::new());
+            }
+            let expected = range.as_ref().map(|r| r.end - r.start);
+            let options = GetOptions { range: range.map(GetRange::Bounded), ..Default::default() };
+            let answer = self.inner.get_opts(&self.path(name), options).await.map_err(classify)?;
+            let promised = answer.range.end - answer.range.start;
+            let bytes = answer.bytes().await.map_err(classify)?;
+            if bytes.len() as u64 != promised || expected.is_some_and(|n| bytes.len() as u64 > n) {
+                let found = bytes.len();
+                return Err(DriverError::Transient(format!("{found} bytes came, {promised} were promised")));
+            }
+            Ok(bytes)
+        })
+    }
+
+    fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>> {
+        Box::pin(async move {
+            let found = self.inner.head(&self.path(name)).await.map_err(classify)?;
+            self.meta(found).ok_or(DriverError::NotFound)
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectMeta, DriverError>> {
+        let prefix = self.path(prefix.trim_end_matches('/'));
+        let prefix = (!prefix.as_ref().is_empty()).then_some(prefix);
+        self.inner
+            .list(prefix.as_ref())
+            .filter_map(move |found| async move { found.map(|meta| self.meta(meta)).map_err(classify).transpose() })
+            .boxed()
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), DriverError>> {
+        Box::pin(async move {
+            match self.inner.delete(&self.path(name)).await.map_err(classify) {
+                Err(DriverError::NotFound) => Ok(()),
+                other => other,
+            }?;
+            if let Some(dirs) = &self.dirs {
+                dirs.sync_parent(name).map_err(|e| classify_io(&e, &format!("removing {name}: {e}")))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// The innermost cause and its texts, without the crate's repetition.
+fn describe(error: &object_store::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = if let Some(server) = server_answer(error) { server } else { cause.to_string() };
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
+    line.trim().to_owned()
+}
+
+#[cfg(feature = "s3")]
+fn server_answer(error: &object_store::Error) -> Option<String> {
+    let answer = retry_error(error)?;
+    let status = answer.status()?;
+    let body = answer.body().unwrap_or_default();
+    let field = |tag: &str| {
+        let start = body.find(&format!("<{tag}>"))? + tag.len() + 2;
+        body.get(start..)?.split('<').next().map(str::to_owned)
+    };
+    Some(match (field("Code"), field("Message")) {
+        (Some(code), Some(message)) => format!("{status}: {code}: {message}"),
+        (Some(code), None) => format!("{status}: {code}"),
+        _ => format!("{status}: {body}"),
+    })
+}
+
+#[cfg(not(feature = "s3"))]
+fn server_answer(_: &object_store::Error) -> Option<String> {
+    None
+}
+
+#[cfg(feature = "s3")]
+fn retry_error(error: &object_store::Error) -> Option<&object_store::retry::RetryError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(found) = inner.downcast_ref::<object_store::retry::RetryError>() {
+            return Some(found);
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+#[cfg(feature = "s3")]
+fn is_transient_status(error: &object_store::Error) -> Option<bool> {
+    let status = retry_error(error)?.status()?;
+    Some(status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429))
+}
+
+#[cfg(not(feature = "s3"))]
+fn is_transient_status(_: &object_store::Error) -> Option<bool> {
+    None
+}
+
+fn io_cause(error: &object_store::Error) -> Option<&std::io::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut found = None;
+    while let Some(inner) = cause {
+        found = inner.downcast_ref::<std::io::Error>().or(found);
+        cause = inner.source();
+    }
+    found
+}
+
+fn classify_io(error: &std::io::Error, text: &str) -> DriverError {
+    use std::io::ErrorKind::{Interrupted, NotFound, TimedOut, WouldBlock};
+    match error.kind() {
+        NotFound => DriverError::NotFound,
+        Interrupted | TimedOut | WouldBlock => DriverError::Transient(text.to_owned()),
+        _ => DriverError::Permanent(text.to_owned()),
+    }
+}
+
+fn classify(error: object_store::Error) -> DriverError {
+    use object_store::Error as E;
+    match &error {
+        E::NotFound { .. } => DriverError::NotFound,
+        E::AlreadyExists { .. } | E::Precondition { .. } => DriverError::Exists,
+        E::PermissionDenied { .. }
+        | E::Unauthenticated { .. }
+        | E::InvalidPath { .. }
+        | E::NotSupported { .. }
+        | E::NotImplemented { .. }
+        | E::UnknownConfigurationKey { .. } => DriverError::Permanent(describe(&error)),
+        _ => match (is_transient_status(&error), io_cause(&error)) {
+            (Some(true), _) => DriverError::Transient(describe(&error)),
+            (Some(false), _) => DriverError::Permanent(describe(&error)),
+            // only the operating system's own answers are final; a broken connection is not
+            (None, Some(io)) if io.raw_os_error().is_some() && !is_network(io) => classify_io(io, &io.to_string()),
+            _ => DriverError::Transient(describe(&error)),
+        },
+    }
+}
+
+fn is_network(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionRefused
+            | K::ConnectionReset
+            | K::ConnectionAborted
+            | K::NotConnected
+            | K::BrokenPipe
+            | K::AddrNotAvailable
+            | K::HostUnreachable
+            | K::NetworkUnreachable
+            | K::NetworkDown
+            | K::UnexpectedEof
+    )
+}

@@ -1,0 +1,89 @@
+//! Where a repository is: a path, `file://`, `s3://bucket/prefix`.
+
+use super::{Driver, DriverError, ObjectDriver};
+use crate::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A parsed repository URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A directory.
+    Local(PathBuf),
+    /// A bucket and the prefix below which the repository lies (may be empty).
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// Without slashes at its ends.
+        prefix: String,
+    },
+}
+
+impl StoreUrl {
+    /// Reads a URL as the command line takes it. Errors name what is allowed; they never repeat
+    /// user information, where somebody may have put a password.
+    pub fn parse(text: &str) -> Result<Self> {
+        let usage = |what: String| Error::Usage { what };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return if text.is_empty() {
+                Err(usage("the repository URL is empty".into()))
+            } else {
+                Ok(StoreUrl::Local(PathBuf::from(text)))
+            };
+        };
+        match scheme {
+            "file" if rest.starts_with('/') => Ok(StoreUrl::Local(PathBuf::from(rest))),
+            "file" => Err(usage("a file:// URL needs an absolute path: file:///backups/orlop".into())),
+            "s3" => {
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+                if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(valid) {
+                    let what = "s3://BUCKET/PREFIX needs a bucket name of 3 to 63 characters a-z, 0-9, dot, dash; \
+                                the server's address goes into AWS_ENDPOINT_URL";
+                    return Err(usage(what.into()));
+                }
+                Ok(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
+            }
+            _ => Err(usage(format!("repository scheme {scheme:?}: a path, file:// or s3:// expected"))),
+        }
+    }
+}
+
+/// The driver of a URL. `create` makes a local directory that is missing.
+pub fn connect(url: &StoreUrl, create: bool) -> Result<Arc<dyn Driver>> {
+    let shown = match url {
+        StoreUrl::Local(path) => path.display().to_string(),
+        StoreUrl::S3 { bucket, prefix } => format!("s3://{bucket}/{prefix}"),
+    };
+    let opened = match url {
+        StoreUrl::Local(path) => ObjectDriver::local(path.clone(), create),
+        #[cfg(feature = "s3")]
+        StoreUrl::S3 { bucket, prefix } => ObjectDriver::s3(bucket, prefix),
+        #[cfg(not(feature = "s3"))]
+        StoreUrl::S3 { .. } => Err(DriverError::Permanent("this build has no S3".into())),
+    };
+    match opened {
+        Ok(driver) => Ok(Arc::new(driver)),
+        Err(DriverError::NotFound) => Err(Error::NoRepository { url: shown }),
+        Err(cause) => Err(Error::StoreUnfit { url: shown, reason: cause.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_help_promises() {
+        let local = |path: &str| StoreUrl::Local(PathBuf::from(path));
+        assert_eq!(StoreUrl::parse("backups/x").ok(), Some(local("backups/x")));
+        assert_eq!(StoreUrl::parse("file:///backups").ok(), Some(local("/backups")));
+        let s3 = StoreUrl::S3 { bucket: "my-bucket".into(), prefix: "a/b".into() };
+        assert_eq!(StoreUrl::parse("s3://my-bucket/a/b/").ok(), Some(s3));
+        for bad in ["", "file://relative", "s3://", "s3://key:secret@host/x", "ftp://x/y", "s3://UPPER/x"] {
+            let error = StoreUrl::parse(bad).unwrap_err();
+            assert!(matches!(error, Error::Usage { .. }), "{bad}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+}
