@@ -1,1 +1,4 @@
 //! Helpers of the whole-product tests.
+
+pub mod proxy;
+pub mod servers;
