@@ -131,18 +131,17 @@ launch() {
   printf '%s %s\n' "$pid" "$(start_time "$pid" || echo gone)" >"$dir/pid"
 }
 
-# stop_server DIR: ends the recorded process and no other.
+# stop_server DIR: ends the recorded process and no other. At once: what it holds is test data, and a polite end takes seconds.
 stop_server() {
   local pid ticks
   [ -f "$1/pid" ] || return 0
   read -r pid ticks <"$1/pid"
   if alive "$1"; then
-    kill "$pid" 2>/dev/null || true
-    for _ in $(seq 50); do
+    kill -KILL "$pid" 2>/dev/null || true
+    for _ in $(seq 100); do
       alive "$1" || break
-      sleep 0.1
+      sleep 0.02
     done
-    if alive "$1"; then kill -KILL "$pid" 2>/dev/null || true; fi
   fi
   rm -f "$1/pid"
 }
