@@ -71,6 +71,11 @@ impl Map {
         &self.0
     }
 
+    /// Refuses what nobody took: for documents whose keys are all known.
+    pub fn finish(self, what: &'static str) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::Rule { what, rule: "unknown field" }) }
+    }
+
     fn need(&mut self, key: &'static str) -> Result<Value> {
         self.remove(key).ok_or(Error::Rule { what: key, rule: "field is missing" })
     }
@@ -196,7 +201,8 @@ impl Value {
         out
     }
 
-    fn encode_into(&self, out: &mut Vec<u8>) {
+    /// Appends the encoding: for secrets, into a buffer that need not grow.
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
         match self {
             Value::Uint(n) => write_head(out, 0, *n),
             Value::Bytes(bytes) => {
@@ -228,6 +234,25 @@ impl Value {
         let mut reader = Reader { rest: bytes, items_left: limits::CBOR_ITEM_COUNT_MAX };
         let value = reader.value(0)?;
         if reader.rest.is_empty() { Ok(value) } else { Err(Error::Trailing { what: "CBOR" }) }
+    }
+}
+
+/// Wipes strings, so that parsed key bundles leave nothing behind.
+impl zeroize::Zeroize for Value {
+    fn zeroize(&mut self) {
+        match self {
+            Value::Uint(n) => n.zeroize(),
+            Value::Bytes(bytes) => bytes.zeroize(),
+            Value::Text(text) => text.zeroize(),
+            Value::Array(items) => items.iter_mut().for_each(Self::zeroize),
+            Value::Map(map) => map.zeroize(),
+            Value::Bool(flag) => flag.zeroize(),
+        }
+    }
+}
+impl zeroize::Zeroize for Map {
+    fn zeroize(&mut self) {
+        self.0.iter_mut().for_each(|(_, value)| value.zeroize());
     }
 }
 

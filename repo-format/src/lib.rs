@@ -6,11 +6,18 @@
 //! or allocates with it, and never panics. The rules are written in `docs/format.md`.
 
 pub mod cbor;
+mod cipher;
+pub mod compress;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod id;
 pub mod kdf;
+pub mod layout;
 pub mod limits;
 pub mod padme;
+pub mod sealed;
+pub mod signed;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{Id, KeyId, PackId, ProcessId, RepoId, SlotId, SnapshotId};
