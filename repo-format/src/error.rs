@@ -90,6 +90,14 @@ pub enum Error {
         /// What was found.
         found: u64,
     },
+    /// A name (of a kind, role, mode) that only something newer than this build can have written.
+    #[error("{what}: \"{found}\" is not known to this version")]
+    UnknownName {
+        /// The field.
+        what: &'static str,
+        /// What was found, escaped and cut.
+        found: String,
+    },
     /// The caller's value cannot be written in this format.
     #[error("{what}: {rule}")]
     Invalid {
@@ -105,10 +113,15 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::WrongKey { .. } => ErrorKind::WrongKey,
-            Error::Unsupported { .. } => ErrorKind::Unsupported,
+            Error::Unsupported { .. } | Error::UnknownName { .. } => ErrorKind::Unsupported,
             Error::Invalid { .. } => ErrorKind::Invalid,
             _ => ErrorKind::Damage,
         }
+    }
+
+    /// A name that is not among the known ones.
+    pub(crate) fn unknown_name(what: &'static str, found: &str) -> Error {
+        Error::UnknownName { what, found: format!("{:.80}", found.escape_default().to_string()) }
     }
 
     /// `found > limit` as an error.

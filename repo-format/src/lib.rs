@@ -9,13 +9,17 @@ pub mod cbor;
 mod cipher;
 pub mod compress;
 pub mod error;
+mod fields;
 #[cfg(test)]
 mod golden;
 pub mod id;
 pub mod kdf;
+pub mod keys;
 pub mod layout;
 pub mod limits;
+pub mod pack;
 pub mod padme;
+pub mod record;
 pub mod sealed;
 pub mod signed;
 

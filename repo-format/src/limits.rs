@@ -42,16 +42,36 @@ pub const CBOR_ITEM_COUNT_MAX: u64 = 1 << 22;
 pub const NAME_LEN_MAX: u64 = 1024;
 /// A domain's label.
 pub const DOMAIN_LEN_MAX: u64 = 64;
+/// Domains of one repository.
+pub const DOMAIN_COUNT_MAX: u64 = 1024;
 /// Window of zstd frames, as log2.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// zstd output kept only if it saves at least this many percent of a record.
 pub const COMPRESSION_SAVING_PERCENT_MIN: u32 = 3;
 /// Password slots tried when a repository is opened.
 pub const PASSWORD_SLOT_COUNT_MAX: usize = 8;
+/// Longest key slot.
+pub const SLOT_LEN_MAX: u64 = 16 << 10;
+/// Memory of Argon2id, in KiB, that a slot may ask for.
+pub const KDF_M_KIB_MAX: u32 = 1 << 20;
+/// Passes of Argon2id that a slot may ask for.
+pub const KDF_T_MAX: u32 = 16;
+/// Lanes of Argon2id that a slot may ask for.
+pub const KDF_P_MAX: u32 = 16;
+/// Rows of the table of chunk sizes.
+pub const CHUNKING_ROW_COUNT_MAX: u64 = 64;
+/// Blocks of one chunk.
+pub const CHUNK_BLOCK_COUNT_MAX: u32 = 1024;
+/// The average chunk is at most this many times the shortest.
+pub const CHUNK_AVG_PER_MIN_MAX: u32 = 16;
 /// Packs that a plan may name.
 pub const PLAN_PACK_COUNT_MAX: u64 = 1 << 20;
 /// Packs that a sweep may name, old and new.
 pub const DEAD_PACK_COUNT_MAX: u64 = 1 << 21;
+/// Snapshots that a plan may name as forgotten, over all generations.
+pub const FORGOTTEN_COUNT_MAX: u64 = 1 << 20;
+/// Byte ranges that one damage mark may name.
+pub const DAMAGE_RANGE_COUNT_MAX: u64 = 1 << 20;
 
 /// Version of the format; the top bit says "experimental": bytes may still change.
 pub const FMT: u16 = 0x8001;
