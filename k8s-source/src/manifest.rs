@@ -37,6 +37,8 @@ pub struct Limits {
     pub object_bytes: u64,
     /// What the aliases of one YAML document may add, in bytes of text plus 16 per value: bounds "billion laughs".
     pub alias_bytes: u64,
+    /// Values of one YAML or JSON document, aliases not expanded: bounds the memory, some 100 bytes each.
+    pub values: u64,
     /// Lists and mappings inside each other; more than 200 counts as 200.
     pub depth: usize,
     /// Manifest files in a folder, its subfolders included.
@@ -45,7 +47,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 64 << 20, object_bytes: 4 << 20, alias_bytes: 4 << 20, depth: 128, files: 65_536 }
+        Self {
+            file_bytes: 64 << 20,
+            object_bytes: 4 << 20,
+            alias_bytes: 4 << 20,
+            values: 1 << 21,
+            depth: 128,
+            files: 65_536,
+        }
     }
 }
 
@@ -100,33 +109,34 @@ pub fn parse_within(name: &str, text: &[u8], limits: &Limits) -> Result<Vec<Mani
         file.syntax(error::line_of(valid), "UTF-8", "a byte that is not".to_owned())
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let documents = if text.trim_start().starts_with(['{', '[']) {
-        json_or_flow(&file, text, limits)?
-    } else {
-        yaml::documents(&file, text, limits)?
-    };
     let mut manifests = Vec::new();
-    for document in &documents {
-        object::collect(&file, document, limits, &mut manifests)?;
+    if text.trim_start().starts_with(['{', '[']) {
+        match json::documents(&file, text, limits, &mut |d| object::collect(&file, d, limits, &mut manifests))
+        {
+            Err(json @ ManifestError::Syntax { .. }) if !file.is_json() => {
+                return flow(&file, text, limits, json);
+            }
+            other => other?,
+        }
+    } else {
+        yaml::documents(&file, text, limits, &mut |d| object::collect(&file, d, limits, &mut manifests))?;
     }
     Ok(manifests)
 }
 
 /// YAML's flow style begins as JSON does: what is not JSON may be that, unless the file is called JSON. If it is
 /// neither, the JSON error is the one to show, since a file that starts with a brace is mostly meant as JSON.
-fn json_or_flow(
+fn flow(
     file: &error::File<'_>,
     text: &str,
     limits: &Limits,
-) -> Result<Vec<value::Shared>, ManifestError> {
-    match json::documents(file, text, limits) {
-        Err(json @ ManifestError::Syntax { .. }) if !file.is_json() => {
-            match yaml::documents(file, text, limits) {
-                Err(ManifestError::Syntax { .. } | ManifestError::Invalid { .. }) => Err(json),
-                other => other,
-            }
-        }
-        other => other,
+    json: ManifestError,
+) -> Result<Vec<Manifest>, ManifestError> {
+    let mut manifests = Vec::new();
+    match yaml::documents(file, text, limits, &mut |d| object::collect(file, d, limits, &mut manifests)) {
+        Ok(()) => Ok(manifests),
+        Err(ManifestError::Syntax { .. } | ManifestError::Invalid { .. }) => Err(json),
+        Err(other) => Err(other),
     }
 }
 

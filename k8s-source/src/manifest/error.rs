@@ -5,6 +5,8 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use super::Limits;
+
 /// Why manifest files cannot be read. `at` is `file:line`; no variant holds a value of a file, which may be secret.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -112,6 +114,14 @@ impl<'a> File<'a> {
 
     pub(super) fn limit(&self, line: usize, what: &'static str, found: u64, allowed: u64) -> ManifestError {
         ManifestError::Limit { at: self.at(line), what, found, allowed }
+    }
+
+    /// Checks the number of values of a document so far.
+    pub(super) fn count(&self, line: usize, values: u64, limits: &Limits) -> Result<(), ManifestError> {
+        if values > limits.values {
+            return Err(self.limit(line, "values of a document", values, limits.values));
+        }
+        Ok(())
     }
 
     /// Names the key, shortened: keys are names, not secrets.

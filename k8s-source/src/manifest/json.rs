@@ -1,20 +1,26 @@
 //! JSON documents, numbers verbatim, with the line of each value.
 
 use super::error::{File, line_of};
-use super::value::{Kind, Map, Shared, Value};
+use super::value::{Entries, Kind, Map, Shared, Value};
 use super::{Limits, ManifestError};
 
-/// Reads all documents: they follow each other directly or with lines of `---` between; nulls are left out.
-pub(super) fn documents(file: &File<'_>, text: &str, limits: &Limits) -> Result<Vec<Shared>, ManifestError> {
-    let mut reader = Reader { file, limits, text, offset: 0, counted: 0, line: 1 };
-    let mut documents = Vec::new();
+/// Reads all documents and hands each to `take`: they follow each other directly or with lines of `---` between;
+/// nulls are left out.
+pub(super) fn documents(
+    file: &File<'_>,
+    text: &str,
+    limits: &Limits,
+    take: &mut dyn FnMut(&Shared) -> Result<(), ManifestError>,
+) -> Result<(), ManifestError> {
+    let mut reader = Reader { file, limits, text, offset: 0, counted: 0, line: 1, values: 0 };
     while reader.between_documents() {
+        reader.values = 0;
         let document = reader.value(0)?;
         if !matches!(document.kind, Kind::Null) {
-            documents.push(document);
+            take(&document)?;
         }
     }
-    Ok(documents)
+    Ok(())
 }
 
 struct Reader<'a> {
@@ -26,6 +32,8 @@ struct Reader<'a> {
     /// Lines are counted up to here.
     counted: usize,
     line: usize,
+    /// Of the document so far.
+    values: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -79,6 +87,8 @@ impl<'a> Reader<'a> {
     fn value(&mut self, level: usize) -> Result<Shared, ManifestError> {
         self.skip_space();
         let line = self.line();
+        self.values = self.values.saturating_add(1);
+        self.file.count(line, self.values, self.limits)?;
         let kind = match self.peek() {
             Some(b'{') => Kind::Map(self.map(level)?),
             Some(b'[') => Kind::List(self.list(level)?),
@@ -157,10 +167,10 @@ impl<'a> Reader<'a> {
 
     fn map(&mut self, level: usize) -> Result<Map, ManifestError> {
         let level = self.deeper(level)?;
-        let mut map = Map::new();
+        let mut map = Entries::new();
         if self.peek() == Some(b'}') {
             self.skip(1);
-            return Ok(map);
+            return Ok(Map::new(map));
         }
         loop {
             if self.peek() != Some(b'"') {
@@ -179,7 +189,7 @@ impl<'a> Reader<'a> {
             }
             map.insert(key, value);
             if !self.another(b'}')? {
-                return Ok(map);
+                return Ok(Map::new(map));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::canonical;
 use super::error::File;
-use super::value::{Kind, Map, Shared, Value};
+use super::value::{Entries, Kind, Map, Shared, Value};
 use super::{Limits, Manifest, ManifestError};
 
 /// Bytes of a group, kind, namespace or name at most: Kubernetes' limit for a DNS subdomain.
@@ -73,23 +73,23 @@ fn list_items<'a>(
 
 /// The items of a typed list may leave kind and version to the list.
 fn typed(line: usize, item: &Map, api_version: &str, kind: &str) -> Shared {
-    let mut item = item.clone();
+    let mut item = item.to_entries();
     for (key, text) in [("apiVersion", api_version), ("kind", kind)] {
         item.insert(key.to_owned(), Value::new(line, Kind::Text(text.to_owned())));
     }
-    Value::new(line, Kind::Map(item))
+    Value::new(line, Kind::Map(Map::new(item)))
 }
 
 fn without_managed_fields(object: &Map) -> Map {
-    let mut object = object.clone();
+    let mut object = object.to_entries();
     if let Some(value) = object.get("metadata")
         && let Some(metadata) = value.as_map()
     {
-        let (line, mut metadata) = (value.line, metadata.clone());
+        let (line, mut metadata) = (value.line, metadata.to_entries());
         metadata.remove("managedFields");
-        object.insert("metadata".to_owned(), Value::new(line, Kind::Map(metadata)));
+        object.insert("metadata".to_owned(), Value::new(line, Kind::Map(Map::new(metadata))));
     }
-    object
+    Map::new(object)
 }
 
 /// A field of the object itself that has to be text.
@@ -131,7 +131,7 @@ fn path(
             ));
         }
     };
-    let empty = Map::new();
+    let empty = Map::new(Entries::new());
     let metadata = match metadata {
         None => &empty,
         Some(value) => value.as_map().ok_or_else(|| {

@@ -237,7 +237,8 @@ fn no_error_and_no_debug_output_shows_a_value() {
 
 #[test]
 fn limits_hold_and_are_named() {
-    let limits = Limits { file_bytes: 4096, object_bytes: 200, alias_bytes: 1000, depth: 8, files: 2 };
+    let limits =
+        Limits { file_bytes: 4096, object_bytes: 200, alias_bytes: 1000, values: 100, depth: 8, files: 2 };
     let found = |text: String| parse_within("f", text.as_bytes(), &limits).map_err(|e| e.to_string());
     assert_eq!(found(" ".repeat(4097)), Err("f:1: bytes of a file: found 4097, at most 4096 allowed".into()));
     assert_eq!(found(" ".repeat(4096)), Ok(vec![]));
@@ -255,6 +256,11 @@ fn limits_hold_and_are_named() {
     let nested = |levels: usize| format!("{{\"d\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     assert!(found(nested(7)).unwrap_err().contains("found no kind"));
     assert!(found(nested(8)).unwrap_err().contains("inside each other: found 9, at most 8 allowed"));
+    for text in [format!("[{}1]", "1,".repeat(99)), format!("- 1{}\n", "\n- 1".repeat(99))] {
+        assert!(found(text).unwrap_err().contains("values of a document: found 101, at most 100 allowed"));
+    }
+    let documents = [base.as_str(); 50].join("---\n");
+    assert_eq!(found(documents).unwrap().len(), 50);
     // Aliases count for the depth of what they name.
     assert!(found(format!("{base}a: &a [[[[1]]]]\nb: [[[*a]]]\n")).is_ok());
     assert!(

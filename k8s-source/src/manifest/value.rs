@@ -31,8 +31,35 @@ pub(super) enum Kind {
     Map(Map),
 }
 
-/// Keys in the order of their bytes.
-pub(super) type Map = BTreeMap<String, Shared>;
+/// A mapping as it is built.
+pub(super) type Entries = BTreeMap<String, Shared>;
+
+/// A mapping as it is kept: a list sorted by the bytes of its keys, since a tree per mapping costs several times that.
+pub(super) struct Map(Box<[(Box<str>, Shared)]>);
+
+impl Map {
+    pub(super) fn new(entries: Entries) -> Self {
+        Self(entries.into_iter().map(|(key, value)| (key.into_boxed_str(), value)).collect())
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Shared> {
+        let i = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        self.0.get(i).map(|(_, value)| value)
+    }
+
+    pub(super) fn contains_key(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Shared)> {
+        self.0.iter().map(|(key, value)| (&**key, value))
+    }
+
+    /// A copy to change; the values are shared.
+    pub(super) fn to_entries(&self) -> Entries {
+        self.iter().map(|(key, value)| (key.to_owned(), Shared::clone(value))).collect()
+    }
+}
 
 impl Value {
     pub(super) fn new(line: usize, kind: Kind) -> Shared {

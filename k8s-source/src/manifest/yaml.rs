@@ -6,7 +6,7 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::error::{File, line_of};
 use super::scalar::{Scalar, resolve};
-use super::value::{Kind, Map, Shared, Value};
+use super::value::{Entries, Kind, Map, Shared, Value};
 use super::{Limits, ManifestError};
 
 /// What the event parser allows; [`Limits::depth`] is checked first up to here.
@@ -14,8 +14,13 @@ pub(super) const PARSER_DEPTH: usize = 200;
 
 const TAG_PREFIX: &str = "tag:yaml.org,2002:";
 
-/// Reads all documents; empty ones and those that are null are left out.
-pub(super) fn documents(file: &File<'_>, text: &str, limits: &Limits) -> Result<Vec<Shared>, ManifestError> {
+/// Reads all documents and hands each to `take`; empty ones and those that are null are left out.
+pub(super) fn documents(
+    file: &File<'_>,
+    text: &str,
+    limits: &Limits,
+    take: &mut dyn FnMut(&Shared) -> Result<(), ManifestError>,
+) -> Result<(), ManifestError> {
     refuse_control_characters(file, text)?;
     let mut options = granit_parser::options! {
         flow_nesting_limit: PARSER_DEPTH,
@@ -23,25 +28,26 @@ pub(super) fn documents(file: &File<'_>, text: &str, limits: &Limits) -> Result<
     };
     options.set_emit_comments(false);
     let events = Parser::new_from_str_with_options(text, options);
-    let mut reader = Reader { file, limits, events, anchors: BTreeMap::new(), alias_weight: 0, line: 1 };
-    let mut documents = Vec::new();
+    let mut reader =
+        Reader { file, limits, events, anchors: BTreeMap::new(), alias_weight: 0, values: 0, line: 1 };
     while let Some((event, span)) = reader.next()? {
         match event {
             Event::DocumentStart(..) => {
                 reader.anchors.clear();
                 reader.alias_weight = 0;
+                reader.values = 0;
             }
             Event::StreamStart | Event::DocumentEnd => {}
             Event::StreamEnd => break,
             event => {
                 let document = reader.node(event, span, 0)?;
                 if !matches!(document.kind, Kind::Null) {
-                    documents.push(document);
+                    take(&document)?;
                 }
             }
         }
     }
-    Ok(documents)
+    Ok(())
 }
 
 /// YAML's set of characters, which also keeps NUL from ending the text early.
@@ -65,6 +71,8 @@ struct Reader<'a> {
     events: Parser<'a, StrInput<'a>>,
     anchors: BTreeMap<usize, Shared>,
     alias_weight: u64,
+    /// Of the document so far.
+    values: u64,
     /// Of the last event.
     line: usize,
 }
@@ -93,6 +101,8 @@ impl<'a> Reader<'a> {
     /// The node that `event` starts, `level` collections deep.
     fn node(&mut self, event: Event<'a>, span: Span, level: usize) -> Result<Shared, ManifestError> {
         let line = span.start.line().max(1);
+        self.values = self.values.saturating_add(1);
+        self.file.count(line, self.values, self.limits)?;
         match event {
             Event::Alias(id) => self.alias(id, line, level),
             Event::Scalar(text, style, anchor, tag) => {
@@ -162,14 +172,14 @@ impl<'a> Reader<'a> {
     /// Reads entries up to the end of the mapping. As in go-yaml v2, `<<` takes effect where it stands: what comes
     /// later wins, be it merged or written; only a key written twice is an error.
     fn mapping(&mut self, level: usize) -> Result<Map, ManifestError> {
-        let mut map = Map::new();
+        let mut map = Entries::new();
         let mut written = BTreeSet::new();
         let mut merges = false;
         loop {
             let (event, span) = self.node_event()?;
             let line = span.start.line().max(1);
             if matches!(event, Event::MappingEnd) {
-                return Ok(map);
+                return Ok(Map::new(map));
             }
             if is_merge(&event) {
                 if !merges {
@@ -212,7 +222,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn merge(&mut self, map: &mut Map, level: usize) -> Result<(), ManifestError> {
+    fn merge(&mut self, map: &mut Entries, level: usize) -> Result<(), ManifestError> {
         let (event, span) = self.node_event()?;
         let value = self.node(event, span, level)?;
         let sources: Vec<&Shared> = match &value.kind {
@@ -228,7 +238,7 @@ impl<'a> Reader<'a> {
                     "a mapping or a list of mappings",
                 ));
             };
-            map.extend(entries.iter().map(|(key, value)| (key.clone(), Shared::clone(value))));
+            map.extend(entries.iter().map(|(key, value)| (key.to_owned(), Shared::clone(value))));
         }
         Ok(())
     }
