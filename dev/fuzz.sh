@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for FUZZ_SECONDS (default 30), or those named: fuzz.sh [TARGET...].
+# New inputs go to fuzz/corpus-local, which git ignores; those in fuzz/corpus are read.
 # cargo-fuzz is taken from PATH, else built into the cache. RUSTC_BOOTSTRAP lets the pinned stable compiler instrument.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -7,6 +8,7 @@ set -eu
 VERSION=0.13.2
 cd "$DEV_DIR/.."
 [ -d fuzz ] || die "no fuzz/ here"
+have c++ || die "c++ is missing (Debian package g++): libFuzzer is C++"
 if ! have cargo-fuzz; then
   root=$CACHE/cargo-fuzz-$VERSION
   [ -x "$root/bin/cargo-fuzz" ] || cargo install cargo-fuzz --version "$VERSION" --locked --root "$root" >&2
@@ -20,5 +22,8 @@ fi
 [ $# -gt 0 ] || die "fuzz/ names no target"
 for target in "$@"; do
   say "fuzzing $target for ${FUZZ_SECONDS:-30} s"
-  cargo fuzz run "$target" -- -max_total_time="${FUZZ_SECONDS:-30}"
+  corpus=(fuzz/corpus-local/"$target")
+  mkdir -p "${corpus[0]}"
+  [ ! -d "fuzz/corpus/$target" ] || corpus+=("fuzz/corpus/$target")
+  cargo fuzz run "$target" "${corpus[@]}" -- -max_total_time="${FUZZ_SECONDS:-30}"
 done
