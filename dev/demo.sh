@@ -192,7 +192,7 @@ start_repository() {
     # shellcheck disable=SC2086,SC2163 # words of the form NAME=VALUE
     export $settings
     # shellcheck disable=SC2153 # printed by the script above
-    export AWS_ENDPOINT_URL=$S3_ENDPOINT AWS_ENDPOINT=$S3_ENDPOINT AWS_ALLOW_HTTP=true
+    export AWS_ENDPOINT_URL=$S3_ENDPOINT AWS_ALLOW_HTTP=true
     export ORLOP_REPOSITORY=s3://$S3_BUCKET/demo
     WHERE="on versitygw ($S3_ENDPOINT)"
   else

@@ -11,20 +11,24 @@ wanted() {
 cc          gcc          every build (zstd is C)
 curl        curl         the S3 servers
 flock       util-linux   building the S3 servers
-python3     python3      Go from PyPI, where there is no Go
 mke2fs      e2fsprogs    the ext4 image of the demo
 debugfs     e2fsprogs    the day of changes of the demo
 sqlite3     sqlite3      the database of the demo
-shellcheck  shellcheck   the lint of dev/
 LIST
+  # For Go from PyPI, where the machine has none.
+  if ! have go && [ ! -x /usr/local/go/bin/go ]; then
+    printf 'python3 python3 building the S3 servers\n'
+  fi
+  # No test needs it.
+  if [ "$mode" = install ]; then printf 'shellcheck shellcheck the lint of dev/\n'; fi
 }
 
 missing_packages() {
   wanted | while read -r command package _; do
     have "$command" || printf '%s\n' "$package"
   done | sort -u
-  # A virtual environment needs more than python3 on Debian; only where Go is missing as well.
-  if ! have go && have python3 && ! python3 -c 'import ensurepip' 2>/dev/null; then printf 'python3-venv\n'; fi
+  # On Debian a virtual environment needs more than python3.
+  if ! have go && ! python3 -c 'import ensurepip' 2>/dev/null; then printf 'python3-venv\n'; fi
 }
 
 install_packages() {
