@@ -17,6 +17,7 @@ pub mod kdf;
 pub mod keys;
 pub mod layout;
 pub mod limits;
+pub mod map;
 pub mod pack;
 pub mod padme;
 pub mod record;
