@@ -5,6 +5,7 @@
 //! `parse` takes hostile bytes, checks every length against [`limits`] before it computes
 //! or allocates with it, and never panics. The rules are written in `docs/format.md`.
 
+pub mod catalogue;
 pub mod cbor;
 mod cipher;
 pub mod compress;
@@ -13,6 +14,7 @@ mod fields;
 #[cfg(test)]
 mod golden;
 pub mod id;
+pub mod index;
 pub mod kdf;
 pub mod keys;
 pub mod layout;

@@ -1,0 +1,16 @@
+//! Index runs: which pack holds a record.
+//!
+//! A run is a pack of class 3 whose records are, in this order, blocks of entries, parts of a
+//! filter, parts of the pack table and one head. Here is what the plain records say; sealing them
+//! into a pack is the same as for any other record.
+
+mod entries;
+mod run;
+
+pub use entries::{ENTRIES_PER_BLOCK, ENTRY_LEN, Entry, parse_entries_block};
+pub use run::{
+    PACK_ROW_LEN, PACK_TABLE_PART_ROWS, PackRow, PlainIndexRecord, Run, RunBuilder, RunHead, parse_run,
+};
+
+#[cfg(test)]
+mod tests;

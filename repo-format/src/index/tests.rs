@@ -1,0 +1,147 @@
+use super::*;
+use crate::pack::PackClass;
+use crate::record::RecordType;
+use crate::{Id, PackId, Result, SnapshotId, golden, limits};
+use proptest::prelude::*;
+
+type Records = Vec<(RecordType, Id, Vec<u8>)>;
+
+fn id(n: u64) -> Id {
+    Id(*blake3::hash(&n.to_le_bytes()).as_bytes())
+}
+
+fn pack(n: u32) -> PackRow {
+    let mut pack_id = PackId([0x11; 16]);
+    pack_id.0[..4].copy_from_slice(&n.to_le_bytes());
+    let class = if n % 3 == 0 { PackClass::Map } else { PackClass::Data };
+    PackRow { pack_id, size: 5000 + n, trailer_len: 300, class, sid: SnapshotId([0x22; 16]) }
+}
+
+fn builder(packs: u32, entries: u64) -> RunBuilder {
+    let mut builder = RunBuilder::new();
+    (0..packs).for_each(|n| assert_eq!(builder.add_pack(pack(n)).unwrap(), n));
+    for n in 0..entries {
+        builder.add_entry(&id(n), (n % u64::from(packs)) as u32, 29 + n as u32).unwrap();
+    }
+    builder
+}
+
+fn records(builder: RunBuilder) -> Records {
+    let plain = builder.encode(3).unwrap();
+    plain.into_iter().map(|record| (record.record_type, record.id, record.content)).collect()
+}
+
+#[test]
+fn round_trips() {
+    for (packs, entries) in [(1, 1), (2, 178), (3, 179), (1024, 5000), (1025, 2000), (2500, 2500)] {
+        let run = parse_run(&records(builder(packs, entries))).unwrap();
+        assert_eq!((run.head.built, run.head.entry_count, run.head.pack_count), (3, entries, packs));
+        assert!(run.packs.iter().copied().eq((0..packs).map(pack)));
+        assert!(run.entries.is_sorted());
+        for n in 0..entries {
+            let want = Entry { id: id(n).short(), pack: (n % u64::from(packs)) as u32, clen: 29 + n as u32 };
+            assert_eq!(run.find(&id(n)), [want]);
+        }
+        assert_eq!(run.find(&id(entries)), []);
+    }
+}
+
+#[test]
+fn several_locations_are_kept_and_repetitions_are_not() {
+    let mut builder = builder(3, 5);
+    for pack in [2, 0, 2, 1] {
+        builder.add_entry(&id(99), pack, 77).unwrap();
+    }
+    let run = parse_run(&records(builder)).unwrap();
+    assert_eq!(run.find(&id(99)).iter().map(|entry| entry.pack).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn golden_run() {
+    let mut bytes = Vec::new();
+    for (record_type, id, content) in records(builder(2, 180)) {
+        bytes.push(record_type as u8);
+        bytes.extend_from_slice(&id.0);
+        bytes.extend_from_slice(&(content.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&content);
+    }
+    golden::check("index_run", &bytes);
+}
+
+fn refused(change: impl FnOnce(&mut Records)) -> bool {
+    let mut run = records(builder(1025, 400));
+    assert!(parse_run(&run).is_ok());
+    change(&mut run);
+    parse_run(&run).is_err()
+}
+
+#[test]
+fn runs_that_do_not_add_up_are_refused() {
+    // 3 blocks, 2 parts, head
+    assert!(refused(|run| run.swap(0, 1)), "blocks not sorted");
+    assert!(refused(|run| run.swap(2, 3)), "order of types");
+    assert!(refused(|run| run.swap(3, 4)), "order of parts");
+    for at in 0..6 {
+        assert!(refused(|run| drop(run.remove(at))), "record {at} missing");
+        assert!(refused(|run| run.insert(at, run[at].clone())), "record {at} twice");
+        assert!(refused(|run| run[at].1.0[20] ^= 1), "id of record {at}");
+        assert!(refused(|run| run[at].2.push(0)), "record {at} longer");
+        assert!(refused(|run| run[at].2.truncate(run[at].2.len() - 1)), "record {at} shorter");
+        assert!(refused(|run| run[at].2.clear()), "record {at} empty");
+    }
+    assert!(refused(|run| run[0].0 = RecordType::Data));
+    assert!(refused(|run| run[0].2[16..20].copy_from_slice(&1025u32.to_le_bytes())), "pack number");
+    assert!(refused(|run| run[0].2[20..23].copy_from_slice(&[28, 0, 0])), "clen");
+    assert!(refused(|run| run[0].2[20..23].copy_from_slice(&[255, 255, 255])), "clen");
+    assert!(refused(|run| run[3].2.copy_within(0..16, 40)), "a pack twice");
+    assert!(refused(|run| run[3].2[23] = 3), "a run as pack");
+    assert!(refused(|run| run[3].2[16..20].fill(0xff)), "size");
+    assert!(refused(|run| run[5].2[20] ^= 1), "lowest");
+    assert!(refused(|run| run[5].2[8..16].fill(0xff)), "entry count");
+    assert!(refused(|run| run[5].2[16..20].fill(0xff)), "pack count");
+    assert!(parse_run::<Vec<u8>>(&[]).is_err());
+}
+
+#[test]
+fn filters_are_skipped_in_their_place() {
+    let filter = (RecordType::Filter, id(1), vec![1, 2, 3]);
+    let mut run = records(builder(2, 400));
+    let without = parse_run(&run).unwrap();
+    run.insert(3, filter.clone());
+    assert_eq!(parse_run(&run), Ok(without));
+    assert!(refused(|run| run.insert(1, filter.clone())));
+    assert!(refused(|run| run.insert(5, filter)));
+}
+
+#[test]
+fn builders_refuse_what_cannot_be_written() {
+    let mut builder = builder(1, 1);
+    assert!(builder.add_entry(&id(1), 1, 100).is_err());
+    assert!(builder.add_entry(&id(1), 0, 28).is_err());
+    assert!(builder.add_pack(PackRow { class: PackClass::Index, ..pack(1) }).is_err());
+    assert!(builder.add_pack(PackRow { size: 300, ..pack(1) }).is_err());
+    builder.add_pack(pack(0)).unwrap();
+    assert!(builder.encode(0).is_err(), "a pack twice");
+    assert!(RunBuilder::new().encode(0).is_err(), "empty");
+    assert!(RunBuilder::new().fits(limits::RUN_ENTRY_COUNT_MAX as usize));
+    assert!(!RunBuilder::new().fits(limits::RUN_ENTRY_COUNT_MAX as usize + 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn hostile_records_never_panic(
+        records in prop::collection::vec(
+            (prop_oneof![Just(RecordType::Entries), Just(RecordType::PackTable), Just(RecordType::RunHead)],
+             any::<u8>(), prop::collection::vec(any::<u8>(), 0..120)), 0..4),
+    ) {
+        let records: Records =
+            records.into_iter().map(|(kind, n, content)| (kind, Id([n; 32]), content)).collect();
+        let parsed: Result<Run> = parse_run(&records);
+        prop_assert!(parsed.is_err());
+        for (_, id, content) in &records {
+            let mut out = vec![];
+            let _ = parse_entries_block(id, content, u32::MAX, &mut out);
+        }
+    }
+}
