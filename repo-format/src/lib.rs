@@ -25,6 +25,7 @@ pub mod padme;
 pub mod record;
 pub mod sealed;
 pub mod signed;
+pub mod snapshot;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{Id, KeyId, PackId, ProcessId, RepoId, SlotId, SnapshotId};

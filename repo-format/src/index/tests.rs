@@ -86,7 +86,7 @@ fn runs_that_do_not_add_up_are_refused() {
         assert!(refused(|run| run.insert(at, run[at].clone())), "record {at} twice");
         assert!(refused(|run| run[at].1.0[20] ^= 1), "id of record {at}");
         assert!(refused(|run| run[at].2.push(0)), "record {at} longer");
-        assert!(refused(|run| run[at].2.truncate(run[at].2.len() - 1)), "record {at} shorter");
+        assert!(refused(|run| assert!(run[at].2.pop().is_some())), "record {at} shorter");
         assert!(refused(|run| run[at].2.clear()), "record {at} empty");
     }
     assert!(refused(|run| run[0].0 = RecordType::Data));

@@ -25,6 +25,15 @@ impl PageKey {
     pub fn page_id(&self, page: &[u8]) -> Id {
         Id(*blake3::keyed_hash(self.0.expose(), page).as_bytes())
     }
+
+    /// The id that a segment's page has: to compare with a parent's before anything is looked up.
+    /// [`Id::ZERO`] for a segment of holes only.
+    pub fn leaf_id(&self, entries: &[LeafEntry]) -> Result<Id> {
+        if entries.iter().all(|entry| entry.id.is_none()) {
+            return Ok(Id::ZERO);
+        }
+        encode_leaf(entries).map(|page| self.page_id(&page))
+    }
 }
 
 /// A page that a builder finished: to be stored as a record under its id.
