@@ -13,7 +13,7 @@ fn id(n: u64) -> Id {
 fn pack(n: u32) -> PackRow {
     let mut pack_id = PackId([0x11; 16]);
     pack_id.0[..4].copy_from_slice(&n.to_le_bytes());
-    let class = if n % 3 == 0 { PackClass::Map } else { PackClass::Data };
+    let class = if n.is_multiple_of(3) { PackClass::Map } else { PackClass::Data };
     PackRow { pack_id, size: 5000 + n, trailer_len: 300, class, sid: SnapshotId([0x22; 16]) }
 }
 
