@@ -9,8 +9,10 @@ pub mod catalogue;
 pub mod cbor;
 mod cipher;
 pub mod compress;
+pub mod config;
 pub mod error;
 mod fields;
+pub mod gc_record;
 #[cfg(test)]
 mod golden;
 pub mod id;
