@@ -3,6 +3,7 @@
 //! A name is the full path below the repository's root. It is bound into the object's key, so it
 //! is always taken from the path that was asked for, never from the bytes. No name is used twice.
 
+use crate::pack::PackClass;
 use crate::{Error, PackId, ProcessId, Result, SlotId, SnapshotId};
 use std::fmt;
 
@@ -118,6 +119,14 @@ impl fmt::Display for ObjectName {
 }
 
 impl ObjectName {
+    /// The name of a pack of data or map records; runs are named by [`ObjectName::Run`].
+    pub fn pack(class: PackClass, pack_id: PackId) -> Self {
+        match class {
+            PackClass::Data | PackClass::Index => ObjectName::DataPack(pack_id),
+            PackClass::Map => ObjectName::MapPack(pack_id),
+        }
+    }
+
     /// The exact inverse of `Display`. What no version writes is an error, foreign files included.
     pub fn parse(name: &str) -> Result<Self> {
         let parsed = Self::candidate(name).ok_or_else(|| Error::Unexpected {

@@ -4,7 +4,7 @@
 //! reproducible to the byte.
 
 use crate::{Error, Result};
-use repo_format::keys::KdfParams;
+use repo_format::keys::slot::KdfParams;
 use repo_format::{PackId, SnapshotId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ impl Env {
 #[cfg(feature = "fault")]
 pub mod seeded {
     use super::{Clock, Env, Random};
-    use repo_format::keys::KdfParams;
+    use repo_format::keys::slot::KdfParams;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;

@@ -4,7 +4,7 @@ use crate::store::StoreError;
 use repo_format::ErrorKind as FormatKind;
 
 /// Result of the engine.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Few and prescriptive: each kind is one documented exit code of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use crate::{Error, Result};
 use futures::channel::oneshot;
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +18,11 @@ use std::time::Duration;
 pub struct Exec {
     mode: Mode,
     cancel: Arc<Cancel>,
+    memory_len: u64,
 }
+
+/// What an operation may hold in memory unless told otherwise.
+const MEMORY_LEN: u64 = 192 << 20;
 
 #[derive(Clone)]
 enum Mode {
@@ -46,10 +50,18 @@ impl CancelHandle {
     }
 }
 
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Exec {
     /// Everything on the calling thread, in call order.
     pub fn inline() -> Self {
-        Exec { mode: Mode::Inline, cancel: Arc::default() }
+        Exec { mode: Mode::Inline, cancel: Arc::default(), memory_len: MEMORY_LEN }
     }
 
     /// `threads` CPU threads; the caller provides a tokio runtime for the asynchronous part.
@@ -59,7 +71,19 @@ impl Exec {
             .thread_name(|n| format!("orlop-cpu-{n}"))
             .build()
             .map_err(|e| Error::Internal { what: format!("starting {threads} threads: {e}") })?;
-        Ok(Exec { mode: Mode::Threads(Arc::new(pool)), cancel: Arc::default() })
+        Ok(Exec { mode: Mode::Threads(Arc::new(pool)), cancel: Arc::default(), memory_len: MEMORY_LEN })
+    }
+
+    /// With another bound on memory, in bytes; at least 64 MiB are used.
+    #[must_use]
+    pub fn with_memory(mut self, memory_len: u64) -> Self {
+        self.memory_len = memory_len;
+        self
+    }
+
+    /// What an operation may hold in memory, in bytes.
+    pub fn memory_len(&self) -> u64 {
+        self.memory_len
     }
 
     /// CPU threads: how many pieces of work are worth handing out at once.
@@ -105,6 +129,29 @@ impl Exec {
         async { result.await.map_err(|_| Error::Internal { what: "a reader ended without a result".into() }) }
     }
 
+    /// Starts an asynchronous piece of work that goes on while the caller does something else.
+    ///
+    /// Dropping the answer ends the work at its next wait. Inline it runs when it is awaited.
+    pub fn spawn<T, F>(&self, work: F) -> BoxFuture<'static, Result<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        match (&self.mode, tokio::runtime::Handle::try_current()) {
+            (Mode::Threads(_), Ok(handle)) => {
+                let task = AbortOnDrop(handle.spawn(work));
+                Box::pin(async {
+                    let mut task = task;
+                    match (&mut task.0).await {
+                        Ok(result) => result,
+                        Err(e) => Err(Error::Internal { what: format!("a task ended: {e}") }),
+                    }
+                })
+            }
+            _ => Box::pin(work),
+        }
+    }
+
     /// Waits. Inline time does not pass: the caller's clock is moved by its test.
     pub async fn sleep(&self, time: Duration) {
         if let (Mode::Threads(_), Ok(_)) = (&self.mode, tokio::runtime::Handle::try_current()) {
@@ -145,7 +192,11 @@ impl Exec {
                 wakers.push(cx.waker().clone());
             }
             // a cancel between the first look and the registration must not be missed
-            if cancel.flag.load(Ordering::SeqCst) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if cancel.flag.load(Ordering::SeqCst) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
         });
         match select(pin!(work), cancelled).await {
             Either::Left((result, _)) => result,

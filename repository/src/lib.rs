@@ -4,12 +4,25 @@
 //! is asynchronous where it waits for the store, computes on rayon where it computes, and can run
 //! inline on one thread ([`Exec::inline`]) for tests that count and fail every store call.
 
+pub mod backup;
+pub mod credential;
 pub mod env;
 pub mod error;
 pub mod exec;
+mod gc;
+pub mod index;
+pub mod init;
+pub mod key;
+mod open;
+pub mod progress;
+pub mod reader;
+mod repo;
+pub mod source;
 pub mod store;
 
+pub use credential::Credential;
 pub use env::Env;
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{CancelHandle, Exec};
+pub use repo::{Identity, Repository};
 pub use store::Store;

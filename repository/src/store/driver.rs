@@ -43,7 +43,11 @@ pub trait Driver: Send + Sync {
     fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>>;
 
     /// Reads a whole object, or `range` of it (clipped to its end).
-    fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, Result<Bytes, DriverError>>;
+    fn get<'a>(
+        &'a self,
+        name: &'a str,
+        range: Option<Range<u64>>,
+    ) -> BoxFuture<'a, Result<Bytes, DriverError>>;
 
     /// Length and time of an object.
     fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>>;

@@ -95,11 +95,19 @@ impl FaultDriver {
 
 impl Driver for FaultDriver {
     fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>> {
-        Box::pin(async move { self.apply(Verb::Put, name, async { self.inner.put_new(name, payload).await }).await })
+        Box::pin(async move {
+            self.apply(Verb::Put, name, async { self.inner.put_new(name, payload).await }).await
+        })
     }
 
-    fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, Result<Bytes, DriverError>> {
-        Box::pin(async move { self.apply(Verb::Get, name, async { self.inner.get(name, range).await }).await })
+    fn get<'a>(
+        &'a self,
+        name: &'a str,
+        range: Option<Range<u64>>,
+    ) -> BoxFuture<'a, Result<Bytes, DriverError>> {
+        Box::pin(
+            async move { self.apply(Verb::Get, name, async { self.inner.get(name, range).await }).await },
+        )
     }
 
     fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>> {

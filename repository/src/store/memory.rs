@@ -74,7 +74,11 @@ impl Driver for MemoryDriver {
         now(Ok(()))
     }
 
-    fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, Result<Bytes, DriverError>> {
+    fn get<'a>(
+        &'a self,
+        name: &'a str,
+        range: Option<Range<u64>>,
+    ) -> BoxFuture<'a, Result<Bytes, DriverError>> {
         let Some(bytes) = self.bytes(name) else { return now(Err(DriverError::NotFound)) };
         let Some(range) = range else { return now(Ok(bytes)) };
         let clip = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());

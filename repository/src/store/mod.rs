@@ -166,11 +166,12 @@ impl Store {
         let factor = 1u32.checked_shl(tries).unwrap_or(u32::MAX);
         let pause = self.retry.first_pause.saturating_mul(factor).min(self.retry.longest_pause);
         let jitter = u32::from_le_bytes(self.env.random()?) % 512;
-        self.exec.unless_cancelled(async {
-            self.exec.sleep(pause + pause * jitter / 1024).await;
-            Ok(())
-        })
-        .await?;
+        self.exec
+            .unless_cancelled(async {
+                self.exec.sleep(pause + pause * jitter / 1024).await;
+                Ok(())
+            })
+            .await?;
         Ok(true)
     }
 

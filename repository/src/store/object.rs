@@ -74,7 +74,11 @@ impl ObjectDriver {
     }
 
     fn path(&self, name: &str) -> Path {
-        if self.root.as_ref().is_empty() { Path::from(name) } else { Path::from(format!("{}/{name}", self.root)) }
+        if self.root.as_ref().is_empty() {
+            Path::from(name)
+        } else {
+            Path::from(format!("{}/{name}", self.root))
+        }
     }
 
     fn meta(&self, found: object_store::ObjectMeta) -> Option<ObjectMeta> {
@@ -93,7 +97,8 @@ impl Driver for ObjectDriver {
     fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>> {
         Box::pin(async move {
             if let Some(dirs) = &self.dirs {
-                dirs.prepare(name).map_err(|e| classify_io(&e, &format!("making the folder of {name}: {e}")))?;
+                dirs.prepare(name)
+                    .map_err(|e| classify_io(&e, &format!("making the folder of {name}: {e}")))?;
             }
             let options = PutOptions { mode: PutMode::Create, ..Default::default() };
             self.inner.put_opts(&self.path(name), payload, options).await.map_err(classify)?;
@@ -101,7 +106,11 @@ impl Driver for ObjectDriver {
         })
     }
 
-    fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, Result<Bytes, DriverError>> {
+    fn get<'a>(
+        &'a self,
+        name: &'a str,
+        range: Option<Range<u64>>,
+    ) -> BoxFuture<'a, Result<Bytes, DriverError>> {
         Box::pin(async move {
             if range.as_ref().is_some_and(|r| r.start >= r.end) {
                 return Ok(Bytes::new());
@@ -131,7 +140,9 @@ impl Driver for ObjectDriver {
         let prefix = (!prefix.as_ref().is_empty()).then_some(prefix);
         self.inner
             .list(prefix.as_ref())
-            .filter_map(move |found| async move { found.map(|meta| self.meta(meta)).map_err(classify).transpose() })
+            .filter_map(move |found| async move {
+                found.map(|meta| self.meta(meta)).map_err(classify).transpose()
+            })
             .boxed()
     }
 
@@ -164,48 +175,40 @@ fn describe(error: &object_store::Error) -> String {
     line.trim().to_owned()
 }
 
-#[cfg(feature = "s3")]
-fn server_answer(error: &object_store::Error) -> Option<String> {
-    let answer = retry_error(error)?;
-    let status = answer.status()?;
-    let body = answer.body().unwrap_or_default();
-    let field = |tag: &str| {
-        let start = body.find(&format!("<{tag}>"))? + tag.len() + 2;
-        body.get(start..)?.split('<').next().map(str::to_owned)
-    };
-    Some(match (field("Code"), field("Message")) {
-        (Some(code), Some(message)) => format!("{status}: {code}: {message}"),
-        (Some(code), None) => format!("{status}: {code}"),
-        _ => format!("{status}: {body}"),
-    })
-}
-
-#[cfg(not(feature = "s3"))]
-fn server_answer(_: &object_store::Error) -> Option<String> {
-    None
-}
-
-#[cfg(feature = "s3")]
-fn retry_error(error: &object_store::Error) -> Option<&object_store::retry::RetryError> {
+/// Status and body of a server's refusal. `object_store` keeps its type private; the words of its
+/// message are held to by a test against a real server.
+fn server_status(error: &object_store::Error) -> Option<(u16, String)> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
-        if let Some(found) = inner.downcast_ref::<object_store::retry::RetryError>() {
-            return Some(found);
+        let text = inner.to_string();
+        for marker in ["Server returned non-2xx status code: ", "Server returned error response: "] {
+            if let Some(rest) = text.find(marker).and_then(|at| text.get(at + marker.len()..)) {
+                let status = rest.get(..3).and_then(|digits| digits.parse().ok());
+                return Some((status.unwrap_or(500), rest.to_owned()));
+            }
         }
         cause = inner.source();
     }
     None
 }
 
-#[cfg(feature = "s3")]
-fn is_transient_status(error: &object_store::Error) -> Option<bool> {
-    let status = retry_error(error)?.status()?;
-    Some(status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429))
+fn server_answer(error: &object_store::Error) -> Option<String> {
+    let (_, body) = server_status(error)?;
+    let field = |tag: &str| {
+        let start = body.find(&format!("<{tag}>"))? + tag.len() + 2;
+        body.get(start..)?.split('<').next().map(str::to_owned)
+    };
+    let status = body.split(": ").next().unwrap_or_default().to_owned();
+    Some(match (field("Code"), field("Message")) {
+        (Some(code), Some(message)) => format!("{status}: {code}: {message}"),
+        (Some(code), None) => format!("{status}: {code}"),
+        _ => body,
+    })
 }
 
-#[cfg(not(feature = "s3"))]
-fn is_transient_status(_: &object_store::Error) -> Option<bool> {
-    None
+fn is_transient_status(error: &object_store::Error) -> Option<bool> {
+    let (status, _) = server_status(error)?;
+    Some(status >= 500 || matches!(status, 408 | 409 | 425 | 429))
 }
 
 fn io_cause(error: &object_store::Error) -> Option<&std::io::Error> {
@@ -242,7 +245,9 @@ fn classify(error: object_store::Error) -> DriverError {
             (Some(true), _) => DriverError::Transient(describe(&error)),
             (Some(false), _) => DriverError::Permanent(describe(&error)),
             // only the operating system's own answers are final; a broken connection is not
-            (None, Some(io)) if io.raw_os_error().is_some() && !is_network(io) => classify_io(io, &io.to_string()),
+            (None, Some(io)) if io.raw_os_error().is_some() && !is_network(io) => {
+                classify_io(io, &io.to_string())
+            }
             _ => DriverError::Transient(describe(&error)),
         },
     }

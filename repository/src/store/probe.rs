@@ -74,5 +74,10 @@ async fn round(driver: &dyn Driver, name: &str, report: &mut ProbeReport) -> Res
 }
 
 fn refused(driver: &dyn Driver, name: &str, cause: DriverError) -> Error {
-    Error::Store(super::StoreError { verb: "probe", url: driver.url().to_owned(), name: name.to_owned(), cause })
+    Error::Store(super::StoreError {
+        verb: "probe",
+        url: driver.url().to_owned(),
+        name: name.to_owned(),
+        cause,
+    })
 }

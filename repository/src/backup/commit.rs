@@ -1,0 +1,136 @@
+//! Steps c3 to c6: announce, look again, mend, commit.
+
+use super::session::Session;
+use crate::error::Named;
+use crate::gc::{self, GcView};
+use crate::store::{Put, PutOnce};
+use crate::{Error, Result};
+use bytes::Bytes;
+use repo_format::SnapshotId;
+use repo_format::layout::ObjectName;
+use repo_format::sealed::Class;
+use repo_format::snapshot::{Pending, Snapshot};
+use std::time::Duration;
+
+/// What a commit came to.
+pub(super) enum Commit {
+    /// The snapshot is in the store.
+    Done(SnapshotId),
+    /// A prune has overtaken the session: everything anew, from c0.
+    Overtaken,
+}
+
+/// How often a name that somebody else has taken is replaced by a fresh one.
+const NAMES_MAX: u32 = 8;
+/// How often the deletion records may change while the session mends.
+const ROUNDS_MAX: u32 = 64;
+
+/// Publishes `snapshot`, whose records are all acknowledged and listed in runs.
+pub(super) async fn commit(session: &mut Session, snapshot: &mut Snapshot) -> Result<Commit> {
+    let mut leftovers = Vec::new();
+    for _ in 0..NAMES_MAX {
+        let (object, pending) = announce(session, snapshot).await?;
+        if !look_again(session, snapshot).await? {
+            leftovers.push(pending);
+            clean(session, &leftovers).await;
+            return Ok(Commit::Overtaken);
+        }
+        let committed = publish(session, snapshot.sid, &object).await?;
+        leftovers.push(pending);
+        if committed {
+            clean(session, &leftovers).await;
+            return Ok(Commit::Done(snapshot.sid));
+        }
+        // a tombstone or foreign bytes have the name: another one
+        snapshot.sid = session.repository.env().snapshot_id()?;
+    }
+    Err(Error::Conflict {
+        what: format!("{NAMES_MAX} snapshot names in a row were taken; is the store's clock right?"),
+    })
+}
+
+/// c3: the sealed snapshot, inside a pending record that every prune reads as a root.
+async fn announce(session: &Session, snapshot: &Snapshot) -> Result<(Bytes, ObjectName)> {
+    let repository = &session.repository;
+    let name = ObjectName::Snapshot(snapshot.sid);
+    let body = snapshot.encode().named(&name)?;
+    let object = repository.seal_object(Class::Snapshot, &name, &body)?;
+    // read back before anything rests on it
+    let opened = repository.open_object(Class::Snapshot, &name, &object)?;
+    if Snapshot::parse(&opened).named(&name)? != *snapshot {
+        return Err(Error::internal("a snapshot that reads back differently"));
+    }
+    let pending = ObjectName::Pending(snapshot.sid);
+    let record = Pending { snapshot: object.to_vec(), parent: snapshot.parent, g0: session.gc.sweeps };
+    let record = record.encode().named(&pending)?;
+    let sealed = repository.seal_object(Class::Pending, &pending, &record)?;
+    match repository.store().put(&pending, sealed.into()).await? {
+        Put::Created => {}
+        Put::Taken => {
+            return Err(Error::Conflict { what: format!("{pending}: somebody else's record has this name") });
+        }
+    }
+    wait_delta(session).await;
+    Ok((object, pending))
+}
+
+/// Until what was put is seen by every reader of this store.
+async fn wait_delta(session: &Session) {
+    let delta_ms = session.repository.config().store.delta_ms;
+    if delta_ms > 0 {
+        session.repository.exec().sleep(Duration::from_millis(delta_ms)).await;
+    }
+}
+
+/// c4: reads the deletion records again and mends until nothing that the snapshot needs is
+/// condemned. False if the session is behind the newest floor, or cannot mend.
+async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> {
+    for _ in 0..ROUNDS_MAX {
+        let now = gc::view(&session.repository).await?;
+        if now.newest_floor > session.gc.sweeps {
+            return Ok(false);
+        }
+        let parent_gone = session.parents.iter().any(|sid| now.forgotten.contains(sid));
+        let condemned = session.depends_on().iter().any(|pack| now.condemned.contains(pack));
+        if !parent_gone && !condemned {
+            return Ok(true);
+        }
+        if !mend(session, snapshot, &now).await? {
+            return Ok(false);
+        }
+        wait_delta(session).await;
+    }
+    Err(Error::Conflict {
+        what: "deletion records kept changing while the backup was committed; try again".into(),
+    })
+}
+
+/// Gives every record of the snapshot a location that is not condemned: there is one already, or
+/// it is copied out of its condemned pack. False if neither can be done.
+async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Result<bool> {
+    match super::mend::mend(session, snapshot, now).await {
+        Ok(()) => Ok(true),
+        // a record without any copy left: the sources are read again
+        Err(error) if error.kind() == crate::ErrorKind::Damage => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// c5: one request, sent once. True if the store holds our bytes.
+async fn publish(session: &Session, sid: SnapshotId, object: &Bytes) -> Result<bool> {
+    let store = session.repository.store();
+    let name = ObjectName::Snapshot(sid);
+    match store.put_once(&name, object.clone().into()).await? {
+        PutOnce::Created => return Ok(true),
+        PutOnce::Exists | PutOnce::Ambiguous(_) => {}
+    }
+    Ok(store.get(&name).await?.is_some_and(|found| found == *object))
+}
+
+/// c6: pending records go if this key may delete; else prune removes them.
+async fn clean(session: &Session, pending: &[ObjectName]) {
+    for name in pending {
+        // the backup is committed: a record that stays is prune's to remove
+        let _ = session.repository.store().delete(name).await;
+    }
+}

@@ -1,0 +1,145 @@
+//! Mending: records in condemned packs get a copy elsewhere before the snapshot is committed.
+
+use super::packer::{Batch, OpenPack, Packer};
+use super::session::Session;
+use crate::gc::GcView;
+use crate::index::{self, Index};
+use crate::reader::{Location, Reader};
+use crate::{Error, Result};
+use repo_format::limits;
+use repo_format::map::{Page, Place};
+use repo_format::pack::PackClass;
+use repo_format::snapshot::Snapshot;
+use repo_format::{Id, PackId};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Walks the whole snapshot; every record without an uncondemned location is copied.
+pub(super) async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Result<()> {
+    let repository = session.repository.clone();
+    let listing = index::list_runs(&repository).await?;
+    let (all, problems) = index::load(&repository, &listing, now.floor, &HashSet::new()).await?;
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(problem);
+    }
+    let reader = Reader::new(repository.clone(), Arc::new(all));
+    let mut copier = Copier {
+        condemned: &now.condemned,
+        seen: HashSet::new(),
+        kept: HashSet::new(),
+        wanted: HashMap::new(),
+    };
+    for (root, place) in roots(snapshot)? {
+        copier.walk(&reader, root, place).await?;
+    }
+    let mut packs = Vec::new();
+    for (_, locations) in copier.wanted {
+        packs.extend(copy_records(&reader, locations).await?);
+    }
+    session.store_mended(copier.kept, packs).await
+}
+
+/// Roots of all maps of a snapshot, with what each page has to look like.
+fn roots(snapshot: &Snapshot) -> Result<Vec<(Id, Place)>> {
+    let refused = |source| Error::Format { object: format!("snapshots/{}", snapshot.sid), source };
+    let mut roots = Vec::new();
+    for volume in snapshot.volumes.iter().filter(|volume| !volume.root.is_zero()) {
+        let place = match volume.chunker.segment_len() {
+            Some(segment_len) => Place::volume_root(segment_len, volume.size),
+            None => Place::stream_root(volume.size),
+        };
+        roots.push((volume.root, place.map_err(refused)?));
+    }
+    if let Some(catalogue) = &snapshot.catalogue {
+        roots.push((catalogue.root, Place::stream_root(catalogue.size).map_err(refused)?));
+    }
+    Ok(roots)
+}
+
+struct Copier<'a> {
+    condemned: &'a HashSet<PackId>,
+    seen: HashSet<[u8; 16]>,
+    /// Packs with the location that each of the other records keeps.
+    kept: HashSet<PackId>,
+    /// Records to copy, by the class of their new pack.
+    wanted: HashMap<u8, Vec<Location>>,
+}
+
+impl Copier<'_> {
+    async fn walk(&mut self, reader: &Reader, root: Id, place: Place) -> Result<()> {
+        let mut open = vec![(root, place)];
+        while let Some((id, place)) = open.pop() {
+            if id.is_zero() || !self.seen.insert(id.short()) {
+                continue;
+            }
+            self.need(reader, &id).await?;
+            let pages = reader.pages(&[id]).await?;
+            let page = pages.first().map(Vec::as_slice).unwrap_or_default();
+            let object = || format!("map page {id}");
+            match place.parse(page).map_err(|source| Error::Format { object: object(), source })? {
+                Page::Inner(children) => {
+                    open.extend(children.into_iter().map(|child| (child.id, child.place)))
+                }
+                Page::Leaf(entries) => {
+                    for id in entries.iter().filter_map(|entry| entry.id) {
+                        if self.seen.insert(id.short()) {
+                            self.need(reader, &id).await?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn need(&mut self, reader: &Reader, id: &Id) -> Result<()> {
+        let index: &Index = reader.index();
+        let packs =
+            index.find_all(&id.short()).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
+        if let Some(pack) = packs.into_iter().find(|pack| !self.condemned.contains(&pack.pack_id)) {
+            self.kept.insert(pack.pack_id);
+            return Ok(());
+        }
+        let location = reader.locate(id).await?.into_iter().next();
+        let location = location.ok_or_else(|| Error::damage(format!("record {id}"), "no pack holds it"))?;
+        self.wanted.entry(location.class as u8).or_default().push(location);
+        Ok(())
+    }
+}
+
+/// Packs that hold copies of `locations`: sealed bytes and key rows move, nothing is decrypted.
+async fn copy_records(reader: &Reader, mut locations: Vec<Location>) -> Result<Vec<OpenPack>> {
+    locations.sort_unstable_by_key(|location| (location.pack_id, location.range.start));
+    let mut packs = Vec::new();
+    let mut rest = locations.as_slice();
+    while let Some(first) = rest.first() {
+        let count = rest.iter().take_while(|location| location.pack_id == first.pack_id).count();
+        let (same, after) = rest.split_at(count);
+        rest = after;
+        packs.extend(copy_pack(reader, first, same).await?);
+    }
+    Ok(packs)
+}
+
+/// Copies records of one pack; its key rows come along whole, so row numbers stay as they are.
+async fn copy_pack(reader: &Reader, first: &Location, records: &[Location]) -> Result<Vec<OpenPack>> {
+    let number = reader.index().packs().iter().find(|pack| pack.pack_id == first.pack_id);
+    let pack = number.ok_or_else(|| Error::internal("a location in no pack of the index"))?;
+    let opened = reader.trailer(pack).await?;
+    let target_len = match first.class {
+        PackClass::Map => limits::MAP_PACK_TARGET_LEN,
+        _ => limits::DATA_PACK_TARGET_LEN,
+    };
+    let mut packer = Packer::new(first.class, target_len, opened.trailer.keys().to_vec(), None);
+    let mut packs = Vec::new();
+    let fetches = crate::reader::coalesce(records.iter().cloned().enumerate().collect());
+    for fetch in fetches {
+        let bytes = reader.fetch(&fetch.name, fetch.range.clone()).await?;
+        for (_, location) in &fetch.records {
+            let sealed = crate::reader::slice(&bytes, &fetch.range, location)?;
+            packs.extend(packer.push(Batch { bytes: sealed.to_vec(), rows: vec![location.row] }));
+        }
+    }
+    packs.extend(packer.close());
+    Ok(packs)
+}

@@ -1,0 +1,260 @@
+//! Backup: sources in, one snapshot out, in the order that makes it safe beside prune.
+//!
+//! c0 and c1 are in [`session`], c2 in [`volume`], [`stream`] and [`sealer`], c3 to c6 in
+//! [`commit`]; the letters are those of `docs/design.md`.
+
+mod catalogue;
+mod claims;
+mod commit;
+mod mend;
+mod packer;
+mod parent;
+mod request;
+mod sealer;
+mod session;
+mod stream;
+mod volume;
+
+pub use request::{BackupReport, BackupRequest, CompressionLevel, ManifestInput, Parent, VolumeInput};
+
+use crate::progress::Progress;
+use crate::source::{BlockSource, ChangeToken, VolumeSource};
+use crate::{Error, Repository, Result};
+use chunker::blocks::BlockParams;
+use commit::Commit;
+use parent::{LeafIds, Parents};
+use repo_format::snapshot::{
+    CatalogueRoot, ChangedSource, Chunker, Snapshot, Volume, VolumeMode, VolumeStats,
+};
+use session::Session;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// How often a session starts anew because a prune has overtaken it.
+const STARTS_MAX: u32 = 4;
+
+/// Backs up all volumes and manifests of `request` as one snapshot.
+///
+/// Success means that the snapshot is in the store and everything that it names is, too. After an
+/// error nothing is visible; what was uploaded is found again by the next backup.
+pub async fn backup(
+    repository: &Repository,
+    mut request: BackupRequest,
+    progress: &Arc<Progress>,
+) -> Result<BackupReport> {
+    repository.require_writable()?;
+    check_request(&request)?;
+    let started_ms = repository.env().clock.now_ms();
+    let uploaded_before = repository.store().stats().uploaded_bytes;
+    for _ in 0..STARTS_MAX {
+        let mut session = Session::start(repository, &request, progress).await?;
+        match run(&mut session, &mut request, started_ms).await {
+            Ok(Some(mut report)) => {
+                report.bytes_stored = repository.store().stats().uploaded_bytes - uploaded_before;
+                return Ok(report);
+            }
+            Ok(None) if request.is_read_once() => {
+                let what =
+                    "a prune has overtaken this backup, and a stream cannot be read again; run it again";
+                return Err(Error::Conflict { what: what.into() });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                progress.phase("keeping what was read");
+                session.salvage().await;
+                return Err(error);
+            }
+        }
+    }
+    Err(Error::Conflict {
+        what: format!("prunes have overtaken this backup {STARTS_MAX} times; run it again"),
+    })
+}
+
+fn check_request(request: &BackupRequest) -> Result<()> {
+    let usage = |what: String| Err(Error::Usage { what });
+    if request.volumes.is_empty() && request.manifests.is_empty() {
+        return usage("nothing to back up: at least one volume or manifest is needed".into());
+    }
+    let mut names = HashSet::new();
+    for volume in &request.volumes {
+        if !names.insert(volume.name.as_str()) {
+            return usage(format!("volume {:?} is named twice", volume.name));
+        }
+    }
+    let rising = request.manifests.windows(2).all(|pair| matches!(pair, [a, b] if a.path < b.path));
+    if rising { Ok(()) } else { usage("manifests are not in rising order of path, each once".into()) }
+}
+
+/// One session from c0 to c6; nothing if it has to start anew.
+async fn run(
+    session: &mut Session,
+    request: &mut BackupRequest,
+    started_ms: u64,
+) -> Result<Option<BackupReport>> {
+    let repository = session.repository.clone();
+    session.progress.phase("reading");
+    let block_names: Vec<&str> = request.volumes.iter().map(|volume| volume.name.as_str()).collect();
+    let parents = Parents::find(&repository, &session.gc, &request.parent, &block_names).await?;
+    for volume in &request.volumes {
+        if let VolumeSource::Blocks(source) = &volume.source {
+            session.progress.add_total(source.byte_len());
+        }
+    }
+    let mut snapshot = Snapshot::new(session.sid, repository.domain(), request.time_ms.unwrap_or(started_ms));
+    for input in &mut request.volumes {
+        let volume = match &mut input.source {
+            VolumeSource::Blocks(source) => {
+                let source = source.clone();
+                let parent = parents.of(&input.name);
+                blocks(session, &input.name, source, parent, request.force_read, started_ms).await?
+            }
+            VolumeSource::Stream(reader) => {
+                let reader = std::mem::replace(reader, Box::new(std::io::empty()));
+                stream(session, &input.name, reader).await?
+            }
+        };
+        session.report.bytes_scanned += volume.size;
+        session.report.volumes += 1;
+        snapshot.volumes.push(volume);
+    }
+    if !request.manifests.is_empty() {
+        session.report.manifests = request.manifests.len() as u64;
+        let manifests = request.manifests.clone();
+        let reader = Box::new(catalogue::CatalogueStream::new(manifests));
+        let (root, size) = stream::backup_stream(session, "the manifests", reader).await?;
+        session.report.bytes_scanned += size;
+        snapshot.catalogue = Some(CatalogueRoot { size, root });
+    }
+    describe(&mut snapshot, request, session);
+    if session.dry_run {
+        return Ok(Some(std::mem::take(&mut session.report)));
+    }
+    session.progress.phase("finishing");
+    repository.exec().unless_cancelled(session.flush()).await?;
+    match commit::commit(session, &mut snapshot).await? {
+        Commit::Done(sid) => {
+            session.report.snapshot_id = Some(sid);
+            Ok(Some(std::mem::take(&mut session.report)))
+        }
+        Commit::Overtaken => Ok(None),
+    }
+}
+
+fn describe(snapshot: &mut Snapshot, request: &BackupRequest, session: &mut Session) {
+    let mut names: Vec<&str> = snapshot.volumes.iter().map(|volume| volume.name.as_str()).collect();
+    names.sort_unstable();
+    let mut group = if request.group.is_empty() { names.join(",") } else { request.group.clone() };
+    let limit = repo_format::limits::NAME_LEN_MAX as usize;
+    if group.len() > limit {
+        // many volumes: their names' hash groups them just as well
+        group = format!("volumes-{}", blake3::hash(group.as_bytes()).to_hex());
+    }
+    snapshot.group = group;
+    snapshot.name = (!request.name.is_empty()).then(|| request.name.clone());
+    snapshot.labels = request.labels.clone();
+    snapshot.tool = request.tool.clone();
+    snapshot.parent = session.parents.first().copied();
+    session.report.parent_id = snapshot.parent;
+}
+
+/// Backs up an image or a device, or takes the parent's map where nothing has changed.
+async fn blocks(
+    session: &mut Session,
+    name: &str,
+    source: Arc<dyn BlockSource>,
+    parent: Option<&Arc<Snapshot>>,
+    force_read: bool,
+    started_ms: u64,
+) -> Result<Volume> {
+    let size = source.byte_len();
+    let found = parent.and_then(|p| p.volumes.iter().find(|v| v.name == name).map(|v| (p.sid, v)));
+    let found = found.filter(|(_, volume)| matches!(volume.chunker, Chunker::Blocks { .. }));
+    let params = block_params(session, found.map(|(_, volume)| volume), size)?;
+    let chunker = Chunker::Blocks { min: params.min(), avg: params.avg(), max: params.max() };
+    let mut volume = Volume {
+        name: name.to_owned(),
+        uid: None,
+        size,
+        mode: if source.is_device() { VolumeMode::Block } else { VolumeMode::File },
+        storage_class: None,
+        chunker,
+        root: repo_format::Id::ZERO,
+        changed: None,
+        stats: VolumeStats::default(),
+    };
+    let usable = found.filter(|(_, parent)| parent.chunker == chunker);
+    if let Some((sid, parent)) = usable {
+        session.use_parent(sid);
+        let token = source.change_token().map(changed_source);
+        if !force_read && parent.size == size && token.is_some() && token == parent.changed {
+            volume.root = parent.root;
+            volume.changed = token;
+            volume.stats.scan = Some("unchanged".into());
+            session.report.volumes_unchanged += 1;
+            session.progress.add_done(size);
+            return Ok(volume);
+        }
+    }
+    let leaves = match usable {
+        Some((_, parent)) => {
+            let index = session.sealer.claims.index();
+            LeafIds::of(&session.repository, index, parent.root, params.segment_len(), parent.size)?
+        }
+        None => LeafIds::none(),
+    };
+    let before = session.report.clone();
+    volume.root = volume::backup_blocks(session, name, source.clone(), params, leaves).await?;
+    let token = source.finish(started_ms).map_err(|cause| Error::Source {
+        name: name.to_owned(),
+        what: "reading",
+        offset: size,
+        source: cause,
+    })?;
+    volume.changed = token.map(changed_source);
+    volume.stats = stats_since(&before, &session.report, "full");
+    Ok(volume)
+}
+
+/// A volume's chain keeps its parameters; a new one takes those of its size.
+fn block_params(session: &Session, parent: Option<&Volume>, size: u64) -> Result<BlockParams> {
+    let row = session.repository.config().chunking.params_for(size).copied();
+    let (min, avg, max) = match (parent.map(|volume| volume.chunker), row) {
+        (Some(Chunker::Blocks { min, avg, max }), _) => (min, avg, max),
+        (_, Some(row)) => (row.min, row.avg, row.max),
+        _ => return Err(Error::internal("a chunking table without an end")),
+    };
+    BlockParams::new(min, avg, max).map_err(|e| Error::damage("config", e.to_string()))
+}
+
+async fn stream(session: &mut Session, name: &str, reader: Box<dyn std::io::Read + Send>) -> Result<Volume> {
+    let before = session.report.clone();
+    let (root, size) = stream::backup_stream(session, name, reader).await?;
+    Ok(Volume {
+        name: name.to_owned(),
+        uid: None,
+        size,
+        mode: VolumeMode::Stream,
+        storage_class: None,
+        chunker: Chunker::FastCdc,
+        root,
+        changed: None,
+        stats: stats_since(&before, &session.report, "full"),
+    })
+}
+
+fn changed_source(token: ChangeToken) -> ChangedSource {
+    ChangedSource { driver: token.driver, handle: token.handle, id: token.id.into_bytes() }
+}
+
+fn stats_since(before: &BackupReport, now: &BackupReport, scan: &str) -> VolumeStats {
+    VolumeStats {
+        bytes_read: now.bytes_read - before.bytes_read,
+        bytes_new: now.bytes_new - before.bytes_new,
+        bytes_stored: now.bytes_stored - before.bytes_stored,
+        chunks_new: now.chunks_new - before.chunks_new,
+        chunks_reused: now.chunks_reused - before.chunks_reused,
+        scan: Some(scan.to_owned()),
+        reason: None,
+    }
+}

@@ -1,0 +1,154 @@
+//! Which earlier snapshot a volume is compared with, and the ids of its map's leaf pages.
+
+use super::request::Parent;
+use crate::error::Named;
+use crate::gc::GcView;
+use crate::index::Index;
+use crate::reader::Reader;
+use crate::{Error, Repository, Result};
+use repo_format::layout::{FORGET_PREFIX, ObjectName, SNAPSHOT_PREFIX};
+use repo_format::map::{Child, Page, Place};
+use repo_format::sealed::Class;
+use repo_format::snapshot::Snapshot;
+use repo_format::{Id, SnapshotId};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Snapshots looked at for a parent, newest first: one that old is no help to an increment.
+const LOOK_BACK: usize = 256;
+
+/// Usable parents, by volume name.
+#[derive(Default)]
+pub(super) struct Parents {
+    by_volume: HashMap<String, Arc<Snapshot>>,
+}
+
+impl Parents {
+    /// The parent of a volume.
+    pub(super) fn of(&self, volume: &str) -> Option<&Arc<Snapshot>> {
+        self.by_volume.get(volume)
+    }
+
+    /// Step c1: the newest FINAL of each volume that has no forget marker and is not forgotten.
+    pub(super) async fn find(
+        repository: &Repository,
+        gc: &GcView,
+        wanted: &Parent,
+        volumes: &[&str],
+    ) -> Result<Self> {
+        let mut parents = Parents::default();
+        let unusable = unusable(repository, gc).await?;
+        if let Parent::Snapshot(sid) = wanted {
+            let found = if unusable.contains(sid) { None } else { read_final(repository, *sid).await? };
+            let snapshot = Arc::new(found.ok_or_else(|| Error::Usage {
+                what: format!("parent {sid}: no snapshot that a backup may build on"),
+            })?);
+            for volume in volumes {
+                if snapshot.volumes.iter().any(|v| v.name == *volume) {
+                    parents.by_volume.insert((*volume).to_owned(), snapshot.clone());
+                }
+            }
+            return Ok(parents);
+        }
+        if volumes.is_empty() {
+            return Ok(parents);
+        }
+        let listed = repository.store().list(SNAPSHOT_PREFIX).await?;
+        let sids = listed.iter().rev().filter_map(|(name, _)| match name {
+            ObjectName::Snapshot(sid) if !unusable.contains(sid) => Some(*sid),
+            _ => None,
+        });
+        for sid in sids.take(LOOK_BACK) {
+            if parents.by_volume.len() == volumes.len() {
+                break;
+            }
+            let Some(snapshot) = read_final(repository, sid).await?.map(Arc::new) else { continue };
+            for volume in volumes.iter().filter(|name| snapshot.volumes.iter().any(|v| v.name == **name)) {
+                parents.by_volume.entry((*volume).to_owned()).or_insert_with(|| snapshot.clone());
+            }
+        }
+        Ok(parents)
+    }
+}
+
+/// Snapshots with a forget marker, signed or not (a forged one only costs an increment), or forgotten.
+async fn unusable(repository: &Repository, gc: &GcView) -> Result<HashSet<SnapshotId>> {
+    let mut sids = gc.forgotten.clone();
+    for (name, _) in repository.store().list(FORGET_PREFIX).await? {
+        if let ObjectName::Forget { sid, .. } = name {
+            sids.insert(sid);
+        }
+    }
+    Ok(sids)
+}
+
+/// A FINAL of this domain; nothing for a tombstone, another domain's, or one gone meanwhile.
+///
+/// A damaged one is no parent either: `check` reports it.
+pub(super) async fn read_final(repository: &Repository, sid: SnapshotId) -> Result<Option<Snapshot>> {
+    let name = ObjectName::Snapshot(sid);
+    let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
+    let Ok(body) = repository.open_object(Class::Snapshot, &name, &object) else { return Ok(None) };
+    Ok(Snapshot::parse(&body).named(&name).ok().filter(|snapshot| snapshot.sid == sid))
+}
+
+/// Ids of a parent volume's leaf pages, segment by segment, in memory of one page per level.
+pub(super) struct LeafIds {
+    reader: Option<Reader>,
+    stack: Vec<std::vec::IntoIter<Child>>,
+    segment_len: u64,
+    /// Segments of a hole that is being gone through.
+    holes: u64,
+}
+
+impl LeafIds {
+    /// Of no parent.
+    pub(super) fn none() -> Self {
+        LeafIds { reader: None, stack: Vec::new(), segment_len: 1, holes: 0 }
+    }
+
+    /// Of the map `root` of a volume of `volume_len` bytes.
+    pub(super) fn of(
+        repository: &Repository,
+        index: &Arc<Index>,
+        root: Id,
+        segment_len: u64,
+        volume_len: u64,
+    ) -> Result<Self> {
+        if volume_len == 0 {
+            return Ok(Self::none());
+        }
+        let place = Place::volume_root(segment_len, volume_len).named("map of the parent")?;
+        let reader = Some(Reader::new(repository.clone(), index.clone()));
+        let stack = vec![vec![Child { id: root, place }].into_iter()];
+        Ok(LeafIds { reader, stack, segment_len, holes: 0 })
+    }
+
+    /// The page of the next segment; nothing beyond the parent's end.
+    pub(super) async fn next(&mut self) -> Result<Option<Id>> {
+        let Some(reader) = &self.reader else { return Ok(None) };
+        loop {
+            if self.holes > 0 {
+                self.holes -= 1;
+                return Ok(Some(Id::ZERO));
+            }
+            let Some(level) = self.stack.last_mut() else { return Ok(None) };
+            let Some(child) = level.next() else {
+                self.stack.pop();
+                continue;
+            };
+            if child.id.is_zero() {
+                self.holes = child.place.span().div_ceil(self.segment_len);
+            } else if child.place.span() <= self.segment_len {
+                return Ok(Some(child.id));
+            } else {
+                let page = reader.pages(&[child.id]).await?;
+                let bytes = page.first().map(Vec::as_slice).unwrap_or_default();
+                match child.place.parse(bytes).named(format!("map page {}", child.id))? {
+                    Page::Inner(children) => self.stack.push(children.into_iter()),
+                    Page::Leaf(_) => return Err(Error::internal("a leaf that spans several segments")),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What the CPU threads do: cut, hash, claim, compress, encrypt. No waiting, no I/O.
+
+use super::claims::{Claim, Claims};
+use super::packer::Batch;
+use crate::error::Named;
+use crate::{Env, Repository, Result};
+use chunker::blocks::{BlockParams, Cut, Scratch, cut_segment};
+use chunker::{BlockKeys, chunk_id};
+use repo_format::compress::Compressor;
+use repo_format::index::PlainIndexRecord;
+use repo_format::kdf::Secret;
+use repo_format::map::{EncodedPage, LeafEntry, PageKey};
+use repo_format::record::{PlainRecord, RecordKey, RecordType, SessionKey};
+use repo_format::{Id, KeyId};
+use std::sync::{Mutex, PoisonError};
+
+/// Seals the records of one session. Shared by all CPU threads.
+pub(super) struct Sealer {
+    pub(super) claims: Claims,
+    /// Content records: opened only by who holds the content secret.
+    pub(super) data_key: SessionKey,
+    /// Structure records: maps and index runs.
+    pub(super) structure_key: SessionKey,
+    block_keys: BlockKeys,
+    page_key: PageKey,
+    level: Option<i32>,
+    env: Env,
+    /// Count and claim, but seal nothing.
+    dry_run: bool,
+    tools: Mutex<Vec<Tools>>,
+}
+
+/// Contexts and buffers of one thread at work, used again and again.
+struct Tools {
+    compressor: Compressor,
+    scratch: Scratch,
+    cuts: Vec<Cut>,
+}
+
+/// What was found in a range of chunks.
+#[derive(Default)]
+pub(super) struct Sealed {
+    /// Chunks and holes in order.
+    pub(super) entries: Vec<LeafEntry>,
+    /// The records that are new.
+    pub(super) batch: Batch,
+    pub(super) bytes_new: u64,
+    pub(super) chunks_new: u64,
+    pub(super) chunks_reused: u64,
+}
+
+impl Sealer {
+    pub(super) fn new(
+        repository: &Repository,
+        claims: Claims,
+        level: Option<i32>,
+        dry_run: bool,
+    ) -> Result<Self> {
+        let env = repository.env().clone();
+        let repo_id = repository.repo_id();
+        let content_public = repository
+            .bundle()
+            .content_public()
+            .ok_or_else(|| repository.role_error("backup", "backup, read or owner"))?;
+        let (k, ikm) = (Secret::new(env.random()?), Secret::new(env.random()?));
+        let data_key = SessionKey::data(&repo_id, 0, &content_public, KeyId(env.random()?), &k, &ikm);
+        let structure_key =
+            SessionKey::structure(&repo_id, 0, repository.structure_key(), KeyId(env.random()?));
+        Ok(Sealer {
+            claims,
+            data_key: data_key.named("session key")?,
+            structure_key: structure_key.named("session key")?,
+            block_keys: repository.identity("backup")?.block_keys.clone(),
+            page_key: repository.page_key().clone(),
+            level,
+            env,
+            dry_run,
+            tools: Mutex::default(),
+        })
+    }
+
+    fn with_tools<T>(&self, work: impl FnOnce(&mut Tools) -> Result<T>) -> Result<T> {
+        let pooled = self.tools.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut tools = pooled.unwrap_or_else(|| Tools {
+            compressor: Compressor::new(),
+            scratch: Scratch::default(),
+            cuts: Vec::new(),
+        });
+        let result = work(&mut tools);
+        tools.cuts.clear();
+        self.tools.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
+        result
+    }
+
+    /// Cuts one segment, or a part of it that begins at a cut. If its page is `parent`'s page,
+    /// everything in it is stored already, and nothing is claimed.
+    pub(super) fn segment(&self, params: BlockParams, data: &[u8], parent: Option<&Id>) -> Result<Sealed> {
+        self.with_tools(|tools| {
+            cut_segment(params, &self.block_keys, data, &mut tools.scratch, &mut tools.cuts);
+            let entries = tools.cuts.iter().map(|cut| LeafEntry { len: cut.len, id: cut.id.map(Id) });
+            let entries: Vec<LeafEntry> = entries.collect();
+            if let Some(parent) = parent
+                && self.page_key.leaf_id(&entries).is_ok_and(|id| id == *parent)
+            {
+                let chunks_reused = entries.iter().filter(|entry| entry.id.is_some()).count() as u64;
+                return Ok(Sealed { entries, chunks_reused, ..Sealed::default() });
+            }
+            self.seal_chunks(&mut tools.compressor, entries, data)
+        })
+    }
+
+    /// Names and seals chunks of a stream, whose cuts are known.
+    pub(super) fn stream(&self, lens: &[usize], data: &[u8]) -> Result<Sealed> {
+        let mut rest = data;
+        let mut entries = Vec::with_capacity(lens.len());
+        for len in lens {
+            let (chunk, after) = rest.split_at_checked(*len).unwrap_or((rest, &[]));
+            rest = after;
+            let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            entries.push(LeafEntry { len, id: Some(Id(chunk_id(&self.block_keys, chunk))) });
+        }
+        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, data))
+    }
+
+    fn seal_chunks(
+        &self,
+        compressor: &mut Compressor,
+        entries: Vec<LeafEntry>,
+        data: &[u8],
+    ) -> Result<Sealed> {
+        let mut sealed = Sealed::default();
+        let mut rest = data;
+        for entry in &entries {
+            let (chunk, after) = rest.split_at_checked(entry.len as usize).unwrap_or((rest, &[]));
+            rest = after;
+            let Some(id) = entry.id else { continue };
+            if self.claims.reserve(&id) == Claim::New {
+                sealed.chunks_new += 1;
+                sealed.bytes_new += chunk.len() as u64;
+                let plain = PlainRecord { record_type: RecordType::Data, id, content: chunk };
+                self.seal(compressor, self.data_key.record_key(), &plain, &mut sealed.batch)?;
+            } else {
+                sealed.chunks_reused += 1;
+            }
+        }
+        sealed.entries = entries;
+        Ok(sealed)
+    }
+
+    /// Seals a page, unless the repository or this session has it.
+    pub(super) fn page(&self, page: &EncodedPage) -> Result<Option<Batch>> {
+        if self.claims.reserve(&page.id) != Claim::New {
+            return Ok(None);
+        }
+        let mut batch = Batch::default();
+        let plain = PlainRecord { record_type: RecordType::Page, id: page.id, content: &page.bytes };
+        self.with_tools(|tools| {
+            self.seal(&mut tools.compressor, self.structure_key.record_key(), &plain, &mut batch)
+        })?;
+        Ok(Some(batch))
+    }
+
+    /// Seals one record of an index run.
+    pub(super) fn run_record(&self, record: &PlainIndexRecord, batch: &mut Batch) -> Result<()> {
+        let plain = PlainRecord { record_type: record.record_type, id: record.id, content: &record.content };
+        self.with_tools(|tools| {
+            self.seal(&mut tools.compressor, self.structure_key.record_key(), &plain, batch)
+        })
+    }
+
+    fn seal(
+        &self,
+        compressor: &mut Compressor,
+        key: &RecordKey,
+        plain: &PlainRecord<'_>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let nonce = self.env.random()?;
+        let sealed =
+            key.seal(compressor, plain, self.level, nonce, &mut batch.bytes).named("sealing a record")?;
+        batch.rows.push(sealed.row(plain.record_type, 0, plain.id));
+        Ok(())
+    }
+}

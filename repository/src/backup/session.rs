@@ -1,0 +1,291 @@
+//! One backup session: what is claimed, open, on its way and acknowledged.
+
+use super::claims::Claims;
+use super::packer::{Batch, OpenPack, PackSealer, Packer, StoredPack};
+use super::request::{BackupReport, BackupRequest};
+use super::sealer::{Sealed, Sealer};
+use crate::error::Named;
+use crate::gc::{self, GcView};
+use crate::index::{self, Index};
+use crate::progress::Progress;
+use crate::{Error, Exec, Repository, Result};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use repo_format::index::{PackRow, RunBuilder};
+use repo_format::layout::ObjectName;
+use repo_format::limits;
+use repo_format::map::EncodedPage;
+use repo_format::pack::PackClass;
+use repo_format::{PackId, SnapshotId};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs are flushed after this many packs...
+const RUN_PACKS: usize = 32;
+/// ...or this much time: what a crash can make the next session upload again.
+const RUN_TIME: Duration = Duration::from_secs(60);
+
+/// How much a session holds at once, from the memory it may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Target length of data packs.
+    pub(super) pack_len: u64,
+    /// Finished packs on their way to the store.
+    pub(super) uploads: usize,
+    memory_len: u64,
+    width: usize,
+}
+
+impl Limits {
+    fn new(exec: &Exec) -> Self {
+        let memory_len = exec.memory_len().max(64 << 20);
+        let (pack_len, uploads) = match memory_len >> 20 {
+            160.. => (limits::DATA_PACK_TARGET_LEN, 2),
+            112.. => (16 << 20, 2),
+            _ => (8 << 20, 2),
+        };
+        let pack_len = if exec.is_inline() { 64 << 10 } else { pack_len };
+        Limits { pack_len, uploads, memory_len, width: exec.width() }
+    }
+
+    /// Units of `unit_len` plain bytes that may be read or sealed at once: each takes its plain
+    /// bytes and up to as much again sealed.
+    pub(super) fn units(&self, unit_len: u64) -> usize {
+        let packs = self.pack_len * (self.uploads as u64 + 1);
+        let left = self.memory_len.saturating_sub(packs + (24 << 20));
+        let fit = usize::try_from(left / (2 * unit_len.max(1))).unwrap_or(usize::MAX);
+        fit.clamp(1, 2 * self.width + 1)
+    }
+}
+
+/// The running session.
+pub(super) struct Session {
+    pub(super) repository: Repository,
+    pub(super) sid: SnapshotId,
+    pub(super) gc: GcView,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) limits: Limits,
+    pub(super) progress: Arc<Progress>,
+    pub(super) report: BackupReport,
+    pack_sealer: PackSealer,
+    data: Packer,
+    map: Packer,
+    uploads: FuturesUnordered<BoxFuture<'static, Result<StoredPack>>>,
+    /// Acknowledged, in no run yet.
+    unlisted: Vec<StoredPack>,
+    last_run: Duration,
+    next_seq: u64,
+    /// Packs that this session wrote, all acknowledged.
+    written: HashSet<PackId>,
+    pub(super) dry_run: bool,
+    /// Snapshots whose pages may be inherited.
+    pub(super) parents: Vec<SnapshotId>,
+    /// After mending: exactly the packs of the index that the snapshot needs.
+    mended: Option<HashSet<PackId>>,
+}
+
+impl Session {
+    /// Steps c0 and c1: the state of deletion first, then the index.
+    pub(super) async fn start(
+        repository: &Repository,
+        request: &BackupRequest,
+        progress: &Arc<Progress>,
+    ) -> Result<Self> {
+        progress.phase("reading the index");
+        let gc = gc::view(repository).await?;
+        let (index, next_seq) = Self::load_index(repository, &gc).await?;
+        let sid = repository.env().snapshot_id()?;
+        let claims = Claims::new(Arc::new(index));
+        let sealer = Arc::new(Sealer::new(repository, claims, request.compression.zstd(), request.dry_run)?);
+        let exec = repository.exec();
+        let limits = Limits::new(exec);
+        let pack_sealer = PackSealer {
+            store: repository.store().clone(),
+            exec: exec.clone(),
+            env: repository.env().clone(),
+            repo_id: repository.repo_id(),
+            structure: Arc::new(repository.structure_key().clone()),
+            sid,
+        };
+        let packer = |class, len, key: &repo_format::record::SessionKey| {
+            Packer::new(class, len, vec![key.row().clone()], Some(key.record_key().clone()))
+        };
+        let map_len = limits::MAP_PACK_TARGET_LEN.min(limits.pack_len);
+        Ok(Session {
+            data: packer(PackClass::Data, limits.pack_len, &sealer.data_key),
+            map: packer(PackClass::Map, map_len, &sealer.structure_key),
+            repository: repository.clone(),
+            sid,
+            gc,
+            sealer,
+            limits,
+            progress: progress.clone(),
+            report: BackupReport::default(),
+            pack_sealer,
+            uploads: FuturesUnordered::new(),
+            unlisted: Vec::new(),
+            last_run: repository.env().clock.monotonic(),
+            next_seq,
+            written: HashSet::new(),
+            dry_run: request.dry_run,
+            parents: Vec::new(),
+            mended: None,
+        })
+    }
+
+    async fn load_index(repository: &Repository, gc: &GcView) -> Result<(Index, u64)> {
+        let listing = index::list_runs(repository).await?;
+        let next_seq = listing.highest_seq().map_or(0, |seq| seq.saturating_add(1));
+        let (index, problems) = index::load(repository, &listing, gc.floor, &gc.condemned).await?;
+        match problems.into_iter().next() {
+            // a chunk that a lost run knew would be stored again; damage must be seen, not papered over
+            Some(problem) => Err(problem),
+            None => Ok((index, next_seq)),
+        }
+    }
+
+    /// Takes what a CPU thread has sealed, in the order of the source.
+    pub(super) async fn take(&mut self, sealed: &mut Sealed) -> Result<()> {
+        self.report.bytes_new += sealed.bytes_new;
+        self.report.chunks_new += sealed.chunks_new;
+        self.report.chunks_reused += sealed.chunks_reused;
+        let full = self.data.push(std::mem::take(&mut sealed.batch));
+        self.upload_all(full).await
+    }
+
+    /// Stores pages that are new.
+    pub(super) async fn take_pages(&mut self, pages: &[EncodedPage]) -> Result<()> {
+        for page in pages {
+            if let Some(batch) = self.sealer.page(page)? {
+                let full = self.map.push(batch);
+                self.upload_all(full).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn upload_all(&mut self, packs: Vec<OpenPack>) -> Result<()> {
+        for pack in packs {
+            self.upload(pack).await?;
+        }
+        Ok(())
+    }
+
+    async fn upload(&mut self, pack: OpenPack) -> Result<()> {
+        while self.uploads.len() >= self.limits.uploads {
+            self.acknowledge().await?;
+        }
+        let work = self.pack_sealer.clone().store(pack);
+        self.uploads.push(self.repository.exec().spawn(work));
+        Ok(())
+    }
+
+    /// Waits for one pack; only then its ids may become known.
+    async fn acknowledge(&mut self) -> Result<()> {
+        let Some(stored) = self.uploads.next().await else { return Ok(()) };
+        let stored = stored?;
+        self.progress.add_stored(stored.len);
+        self.written.insert(stored.pack_id);
+        self.unlisted.push(stored);
+        let now = self.repository.env().clock.monotonic();
+        if self.unlisted.len() >= RUN_PACKS || now.saturating_sub(self.last_run) >= RUN_TIME {
+            self.flush_run().await?;
+        }
+        Ok(())
+    }
+
+    /// Everything sealed so far is stored, and an index run says so.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        let open = [self.data.close(), self.map.close()];
+        self.upload_all(open.into_iter().flatten().collect()).await?;
+        while !self.uploads.is_empty() {
+            self.acknowledge().await?;
+        }
+        self.flush_run().await
+    }
+
+    async fn flush_run(&mut self) -> Result<()> {
+        self.last_run = self.repository.env().clock.monotonic();
+        while !self.unlisted.is_empty() {
+            let mut builder = RunBuilder::new();
+            let mut count = 0;
+            for pack in &self.unlisted {
+                if count > 0 && !builder.fits(pack.rows.len()) {
+                    break;
+                }
+                self.add_pack(&mut builder, pack).named("new index run")?;
+                count += 1;
+            }
+            self.put_run(builder).await?;
+            self.unlisted.drain(..count);
+        }
+        Ok(())
+    }
+
+    fn add_pack(&self, builder: &mut RunBuilder, pack: &StoredPack) -> repo_format::Result<()> {
+        let size = u32::try_from(pack.len).unwrap_or(u32::MAX);
+        let (pack_id, trailer_len, class) = (pack.pack_id, pack.trailer_len, pack.class);
+        let number = builder.add_pack(PackRow { pack_id, size, trailer_len, class, sid: self.sid })?;
+        pack.rows.iter().try_for_each(|row| builder.add_entry(&row.id, number, row.clen))
+    }
+
+    async fn put_run(&mut self, builder: RunBuilder) -> Result<()> {
+        let records = builder.encode(self.gc.sweeps).named("new index run")?;
+        let mut batch = Batch::default();
+        for record in &records {
+            self.sealer.run_record(record, &mut batch)?;
+        }
+        let key = &self.sealer.structure_key;
+        let (keys, proof) = (vec![key.row().clone()], Some(key.record_key().clone()));
+        let mut packer = Packer::new(PackClass::Index, limits::RUN_LEN_MAX, keys, proof);
+        let full = packer.push(batch);
+        let (Some(pack), true) = (packer.close(), full.is_empty()) else {
+            return Err(Error::internal("an index run beyond its limit"));
+        };
+        let pack_id = self.repository.env().pack_id()?;
+        let name = ObjectName::Run { seq: self.next_seq, pack: pack_id };
+        self.pack_sealer.clone().store_as(pack, pack_id, name).await?;
+        Ok(())
+    }
+
+    /// After an error or Ctrl-C: what was read is stored and listed, as far as that goes quickly.
+    pub(super) async fn salvage(&mut self) {
+        if self.dry_run {
+            return;
+        }
+        let exec = self.repository.exec().clone();
+        // nothing depends on it: an error here changes nothing about the one that is reported
+        let _ = exec.timeout(Duration::from_millis(1200), self.flush()).await;
+    }
+
+    /// Packs that the snapshot needs, as far as it does not inherit them from a parent.
+    pub(super) fn depends_on(&self) -> HashSet<PackId> {
+        if let Some(mended) = &self.mended {
+            return mended.clone();
+        }
+        let mut deps = self.written.clone();
+        deps.extend(self.sealer.claims.reused_packs());
+        deps
+    }
+
+    /// Stores packs of copied records. From now on the snapshot needs these and `kept`, and nothing
+    /// by way of a parent.
+    pub(super) async fn store_mended(&mut self, kept: HashSet<PackId>, packs: Vec<OpenPack>) -> Result<()> {
+        let before = self.written.clone();
+        self.upload_all(packs).await?;
+        self.flush().await?;
+        let mut deps = kept;
+        deps.extend(self.written.difference(&before));
+        self.mended = Some(deps);
+        self.parents.clear();
+        Ok(())
+    }
+
+    /// Pages of this snapshot may be inherited.
+    pub(super) fn use_parent(&mut self, sid: SnapshotId) {
+        if !self.parents.contains(&sid) {
+            self.parents.push(sid);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The index in memory: which packs hold a record. Where in a pack says the pack's trailer.
+
+mod load;
+
+pub(crate) use load::{Listing, RunFile, list_runs, load, open_run, read_run};
+
+use repo_format::pack::PackClass;
+use repo_format::{PackId, SnapshotId};
+
+/// A pack as the index knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackInfo {
+    /// Its name.
+    pub pack_id: PackId,
+    /// Data or map.
+    pub class: PackClass,
+    /// Length of the object.
+    pub len: u64,
+    /// Length of its trailer.
+    pub trailer_len: u32,
+    /// The session that wrote it.
+    pub sid: SnapshotId,
+}
+
+/// One location of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The first 16 bytes of the id.
+    pub id: [u8; 16],
+    /// Number of the pack in [`Index::packs`].
+    pub pack: u32,
+    /// Sealed length.
+    pub clen: u32,
+}
+
+/// Locations of every id of a domain, sorted; 24 bytes an entry.
+#[derive(Debug, Default)]
+pub struct Index {
+    packs: Vec<PackInfo>,
+    entries: Vec<Entry>,
+    /// Where the entries of each first two id bytes begin; one more for the end.
+    directory: Vec<u32>,
+}
+
+impl Index {
+    /// Sorts locations into an index. Entries that name no pack are left out.
+    pub fn new(packs: Vec<PackInfo>, mut entries: Vec<Entry>) -> Self {
+        entries.retain(|entry| (entry.pack as usize) < packs.len());
+        entries.truncate(u32::MAX as usize);
+        entries.sort_unstable();
+        entries.dedup();
+        let mut directory = vec![0u32; (1 << 16) + 1];
+        for entry in &entries {
+            if let Some(count) = directory.get_mut(usize::from(prefix(&entry.id)) + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for count in &mut directory {
+            sum += *count;
+            *count = sum;
+        }
+        Index { packs, entries, directory }
+    }
+
+    /// Packs, in no order that means anything.
+    pub fn packs(&self) -> &[PackInfo] {
+        &self.packs
+    }
+
+    /// All locations, sorted by id.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Number of the first pack that holds an id.
+    pub fn find(&self, id: &[u8; 16]) -> Option<u32> {
+        self.find_all(id).first().map(|entry| entry.pack)
+    }
+
+    /// Every location of an id.
+    pub fn find_all(&self, id: &[u8; 16]) -> &[Entry] {
+        let bucket = usize::from(prefix(id));
+        let (Some(start), Some(end)) = (self.directory.get(bucket), self.directory.get(bucket + 1)) else {
+            return &[];
+        };
+        let bucket = self.entries.get(*start as usize..*end as usize).unwrap_or_default();
+        let first = bucket.partition_point(|entry| entry.id < *id);
+        let rest = bucket.get(first..).unwrap_or_default();
+        rest.get(..rest.partition_point(|entry| entry.id == *id)).unwrap_or_default()
+    }
+}
+
+fn prefix(id: &[u8; 16]) -> u16 {
+    u16::from_be_bytes([id[0], id[1]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pack(n: u8) -> PackInfo {
+        PackInfo {
+            pack_id: PackId([n; 16]),
+            class: PackClass::Data,
+            len: 100,
+            trailer_len: 50,
+            sid: SnapshotId([0; 16]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_plain_search_finds(seeds in prop::collection::vec((0u8..6, 0u8..3, 0u32..4), 0..60)) {
+            let id = |a: u8, b: u8| { let mut id = [a; 16]; id[15] = b; id };
+            let entries: Vec<_> = seeds.iter().map(|(a, b, pack)| Entry { id: id(*a, *b), pack: *pack, clen: 29 }).collect();
+            let index = Index::new((0..3).map(pack).collect(), entries.clone());
+            for (a, b) in (0..7).flat_map(|a| (0..4).map(move |b| (a, b))) {
+                let mut plain: Vec<_> = entries.iter().copied().filter(|e| e.id == id(a, b) && e.pack < 3).collect();
+                plain.sort_unstable();
+                plain.dedup();
+                prop_assert_eq!(index.find_all(&id(a, b)), &plain[..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! From an id to plain bytes: index, trailer, ranged reads that serve many records at once.
+
+use crate::error::Named;
+use crate::index::{Index, PackInfo};
+use crate::{Error, ErrorKind, Repository, Result};
+use bytes::Bytes;
+use repo_format::compress::Decompressor;
+use repo_format::layout::ObjectName;
+use repo_format::pack::{OpenTrailer, PackClass, PackContext, Row, Trailer, open_trailer};
+use repo_format::record::{ALG_STRUCTURE, RecordKey};
+use repo_format::{Id, PackId};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Reads less than this apart are one request: cheaper than another round trip.
+const GAP_MAX: u64 = 128 << 10;
+/// Longest range fetched in one request.
+const FETCH_LEN_MAX: u64 = 8 << 20;
+/// Memory for trailers.
+const TRAILER_CACHE_LEN: usize = 24 << 20;
+
+/// Reads records of one domain through its index. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    repository: Repository,
+    index: Arc<Index>,
+    caches: Arc<Mutex<Caches>>,
+}
+
+#[derive(Default)]
+struct Caches {
+    trailers: HashMap<PackId, (Arc<OpenedTrailer>, u64)>,
+    trailers_len: usize,
+    uses: u64,
+    /// By commitment, which no two keys share.
+    keys: HashMap<[u8; 32], RecordKey>,
+}
+
+/// A trailer with a way to find its rows by id.
+pub struct OpenedTrailer {
+    /// The table.
+    pub trailer: Trailer,
+    by_id: Vec<u32>,
+}
+
+impl OpenedTrailer {
+    fn new(trailer: Trailer) -> Self {
+        let rows = trailer.rows();
+        let mut by_id: Vec<u32> = (0..u32::try_from(rows.len()).unwrap_or(0)).collect();
+        by_id.sort_unstable_by_key(|n| rows.get(*n as usize).map(|row| row.id));
+        OpenedTrailer { trailer, by_id }
+    }
+
+    /// Number of the row of an id.
+    pub fn find(&self, id: &Id) -> Option<usize> {
+        let rows = self.trailer.rows();
+        let at = self.by_id.partition_point(|n| rows.get(*n as usize).is_some_and(|row| row.id < *id));
+        let n = *self.by_id.get(at)? as usize;
+        rows.get(n).filter(|row| row.id == *id).map(|_| n)
+    }
+
+    fn memory_len(&self) -> usize {
+        self.trailer.memory_len() + 4 * self.by_id.len()
+    }
+}
+
+/// Where one record lies.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// The pack.
+    pub pack_id: PackId,
+    /// What it holds.
+    pub class: PackClass,
+    /// Bytes within the pack.
+    pub range: Range<u64>,
+    /// The record's row.
+    pub row: Row,
+    /// Commitment of its session key.
+    pub key_commit: [u8; 32],
+}
+
+/// A range of a pack and the records in it.
+pub struct Fetch {
+    /// The object.
+    pub name: ObjectName,
+    /// What to read.
+    pub range: Range<u64>,
+    /// Numbers of the wanted records, by the caller's counting, and where they lie.
+    pub records: Vec<(usize, Location)>,
+}
+
+impl Reader {
+    /// Reads through `index`.
+    pub fn new(repository: Repository, index: Arc<Index>) -> Self {
+        Reader { repository, index, caches: Arc::default() }
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    fn caches(&self) -> std::sync::MutexGuard<'_, Caches> {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The trailer of a pack, from a bounded cache.
+    pub async fn trailer(&self, pack: &PackInfo) -> Result<Arc<OpenedTrailer>> {
+        {
+            let mut caches = self.caches();
+            caches.uses += 1;
+            let now = caches.uses;
+            if let Some((trailer, used)) = caches.trailers.get_mut(&pack.pack_id) {
+                *used = now;
+                return Ok(trailer.clone());
+            }
+        }
+        let opened = Arc::new(OpenedTrailer::new(read_trailer(&self.repository, pack).await?));
+        let mut caches = self.caches();
+        let len = opened.memory_len();
+        while caches.trailers_len + len > TRAILER_CACHE_LEN && !caches.trailers.is_empty() {
+            let oldest = caches.trailers.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
+            let Some((old, _)) = oldest.and_then(|id| caches.trailers.remove(&id)) else { break };
+            caches.trailers_len -= old.memory_len();
+        }
+        let now = caches.uses;
+        if caches.trailers.insert(pack.pack_id, (opened.clone(), now)).is_none() {
+            caches.trailers_len += len;
+        }
+        Ok(opened)
+    }
+
+    /// All places where `id` is said to lie, as far as their trailers can be read and agree.
+    ///
+    /// The error of the last one that does not is given where none is left.
+    pub async fn locate(&self, id: &Id) -> Result<Vec<Location>> {
+        let mut found = Vec::new();
+        let mut failure = None;
+        for entry in self.index.find_all(&id.short()) {
+            let Some(pack) = self.index.packs().get(entry.pack as usize) else { continue };
+            match self.locate_in(pack, id).await {
+                Ok(Some(location)) => found.push(location),
+                Ok(None) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Cancelled) => return Err(error),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match (found.is_empty(), failure) {
+            (true, Some(error)) => Err(error),
+            (true, None) => Err(Error::damage(format!("record {id}"), "no pack of the index holds it")),
+            _ => Ok(found),
+        }
+    }
+
+    async fn locate_in(&self, pack: &PackInfo, id: &Id) -> Result<Option<Location>> {
+        let opened = self.trailer(pack).await?;
+        Ok(opened.find(id).and_then(|n| self.location(pack, &opened.trailer, n)))
+    }
+
+    fn location(&self, pack: &PackInfo, trailer: &Trailer, n: usize) -> Option<Location> {
+        let row = *trailer.rows().get(n)?;
+        let key = trailer.key_of(&row)?;
+        if !self.caches().keys.contains_key(&key.commit) {
+            let repo_id = self.repository.repo_id();
+            let opened = if key.alg == ALG_STRUCTURE {
+                key.open_structure(&repo_id, self.repository.structure_key()).ok()
+            } else {
+                let secret = self.repository.bundle().content_secret();
+                secret.and_then(|secret| key.open_data(&repo_id, secret).ok())
+            };
+            if let Some(opened) = opened {
+                self.caches().keys.insert(key.commit, opened);
+            }
+        }
+        let range = trailer.range(n)?;
+        Some(Location { pack_id: pack.pack_id, class: pack.class, range, row, key_commit: key.commit })
+    }
+
+    /// The key of a located record; an error that names the role which would hold it.
+    pub fn record_key(&self, location: &Location) -> Result<RecordKey> {
+        if let Some(key) = self.caches().keys.get(&location.key_commit) {
+            return Ok(key.clone());
+        }
+        let name = ObjectName::pack(location.class, location.pack_id);
+        if location.class == PackClass::Data {
+            self.repository.content_secret("reading content")?;
+        }
+        Err(Error::damage(name, "the session key of a record does not open"))
+    }
+
+    /// Opens one record whose sealed bytes were fetched, and checks a page's or chunk's id.
+    pub fn open(
+        &self,
+        location: &Location,
+        sealed: &[u8],
+        tools: &mut Decompressor,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let name = || ObjectName::pack(location.class, location.pack_id);
+        let key = self.record_key(location)?;
+        key.open(&location.row, sealed, tools, out).named(name())?;
+        let id = match location.class {
+            PackClass::Data => {
+                let identity = self.repository.identity("checking content")?;
+                Id(chunker::chunk_id(&identity.block_keys, out))
+            }
+            _ => self.repository.page_key().page_id(out),
+        };
+        if id == location.row.id {
+            Ok(())
+        } else {
+            Err(Error::damage(name(), format!("record {} holds content whose id is {id}", location.row.id)))
+        }
+    }
+
+    /// Plain contents of structure records (map pages), in the order asked for.
+    pub async fn pages(&self, ids: &[Id]) -> Result<Vec<Vec<u8>>> {
+        let (found, failures) = self.read(ids).await?;
+        match failures.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(found.into_iter().map(Option::unwrap_or_default).collect()),
+        }
+    }
+
+    /// Plain contents of records, few at a time. What has no good copy is reported by number.
+    #[allow(clippy::type_complexity, reason = "two plain lists")]
+    pub async fn read(&self, ids: &[Id]) -> Result<(Vec<Option<Vec<u8>>>, Vec<(usize, Error)>)> {
+        let mut out: Vec<Option<Vec<u8>>> = vec![None; ids.len()];
+        let mut failures = Vec::new();
+        let mut wanted = Vec::new();
+        let mut others: HashMap<usize, Vec<Location>> = HashMap::new();
+        for (n, id) in ids.iter().enumerate() {
+            match self.locate(id).await {
+                Ok(mut locations) => {
+                    let first = locations.remove(0);
+                    others.insert(n, locations);
+                    wanted.push((n, first));
+                }
+                Err(error) => failures.push((n, error)),
+            }
+        }
+        while !wanted.is_empty() {
+            let mut retry = Vec::new();
+            for fetch in coalesce(std::mem::take(&mut wanted)) {
+                self.exec_check()?;
+                let fetched = match self.fetch(&fetch.name, fetch.range.clone()).await {
+                    Err(error) if error.kind() != ErrorKind::Damage => return Err(error),
+                    other => other,
+                };
+                for (n, location) in fetch.records {
+                    let opened = fetched.as_ref().map_err(clone_damage).and_then(|bytes| {
+                        let sealed = slice(bytes, &fetch.range, &location)?;
+                        let mut plain = Vec::new();
+                        self.open(&location, sealed, &mut Decompressor::new(), &mut plain)?;
+                        Ok(plain)
+                    });
+                    match (
+                        opened,
+                        others.get_mut(&n).and_then(|rest| (!rest.is_empty()).then(|| rest.remove(0))),
+                    ) {
+                        (Ok(plain), _) => {
+                            if let Some(slot) = out.get_mut(n) {
+                                *slot = Some(plain);
+                            }
+                        }
+                        (Err(_), Some(next)) => retry.push((n, next)),
+                        (Err(error), None) => failures.push((n, error)),
+                    }
+                }
+            }
+            wanted = retry;
+        }
+        Ok((out, failures))
+    }
+
+    fn exec_check(&self) -> Result<()> {
+        self.repository.exec().check_cancelled()
+    }
+
+    /// A range of a pack; a missing or shorter object is damage.
+    pub async fn fetch(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
+        let expected = range.end - range.start;
+        match self.repository.store().get_range(name, range).await? {
+            Some(bytes) if bytes.len() as u64 == expected => Ok(bytes),
+            Some(bytes) => {
+                Err(Error::damage(name, format!("{} bytes read, {expected} expected", bytes.len())))
+            }
+            None => Err(Error::damage(name, "object is missing")),
+        }
+    }
+}
+
+/// The same finding once more, for each record that a failed read would have served.
+fn clone_damage(error: &Error) -> Error {
+    match error {
+        Error::Damage { object, detail } => Error::Damage { object: object.clone(), detail: detail.clone() },
+        other => Error::Internal { what: other.to_string() },
+    }
+}
+
+/// The sealed bytes of a record within a fetched range.
+pub fn slice<'a>(bytes: &'a Bytes, fetched: &Range<u64>, location: &Location) -> Result<&'a [u8]> {
+    let start = location.range.start.checked_sub(fetched.start).and_then(|n| usize::try_from(n).ok());
+    let found = start.and_then(|start| bytes.get(start..start + location.row.clen as usize));
+    found.ok_or_else(|| Error::internal("a record outside the range that was fetched for it"))
+}
+
+/// Sorts records by pack and place, and joins neighbours into ranges of at most 8 MiB.
+pub fn coalesce(mut records: Vec<(usize, Location)>) -> Vec<Fetch> {
+    records.sort_unstable_by_key(|(n, l)| (l.pack_id, l.range.start, *n));
+    let mut fetches: Vec<Fetch> = Vec::new();
+    for (n, location) in records {
+        let name = ObjectName::pack(location.class, location.pack_id);
+        if let Some(last) = fetches.last_mut()
+            && last.name == name
+            && location.range.start <= last.range.end.saturating_add(GAP_MAX)
+            && location.range.end.saturating_sub(last.range.start) <= FETCH_LEN_MAX
+        {
+            last.range.end = last.range.end.max(location.range.end);
+            last.records.push((n, location));
+        } else {
+            fetches.push(Fetch { name, range: location.range.clone(), records: vec![(n, location)] });
+        }
+    }
+    fetches
+}
+
+/// Reads and opens the trailer of a pack whose length the index knows.
+pub(crate) async fn read_trailer(repository: &Repository, pack: &PackInfo) -> Result<Trailer> {
+    let name = ObjectName::pack(pack.class, pack.pack_id);
+    let tail_len = u64::from(pack.trailer_len) + repo_format::pack::FOOTER_LEN as u64;
+    open_tail(repository, &name, pack.pack_id, pack.class, pack.len, tail_len.min(pack.len)).await
+}
+
+/// Reads the last `guess` bytes of a pack, or as many as its footer asks for, and opens the trailer.
+pub(crate) async fn open_tail(
+    repository: &Repository,
+    name: &ObjectName,
+    pack_id: PackId,
+    class: PackClass,
+    len: u64,
+    guess: u64,
+) -> Result<Trailer> {
+    let repo_id = repository.repo_id();
+    let context = PackContext {
+        s_d: repository.structure_key(),
+        epoch: 0,
+        repo_id: &repo_id,
+        class,
+        pack_id: &pack_id,
+    };
+    let mut tail_len = guess.min(len);
+    for _ in 0..3 {
+        let range = len - tail_len..len;
+        let Some(tail) = repository.store().get_range(name, range).await? else {
+            return Err(Error::damage(name, "object is missing"));
+        };
+        if tail.len() as u64 != tail_len {
+            return Err(Error::damage(name, format!("ends before {len} bytes")));
+        }
+        match open_trailer(&context, &tail, len).named(name)? {
+            OpenTrailer::Done(trailer, _) => return Ok(trailer),
+            OpenTrailer::NeedTail(need) => tail_len = need.min(len),
+        }
+    }
+    Err(Error::damage(name, "its footer asks for more than the object holds"))
+}

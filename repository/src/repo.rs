@@ -1,0 +1,195 @@
+//! An open repository: its store, its config and the keys of one domain.
+
+use crate::error::Named;
+use crate::{Env, Error, Exec, Result, Store};
+use bytes::Bytes;
+use chunker::BlockKeys;
+use repo_format::config::Config;
+use repo_format::kdf::{Secret, derive, derive_into};
+use repo_format::keys::{Bundle, Role};
+use repo_format::layout::ObjectName;
+use repo_format::map::PageKey;
+use repo_format::sealed::{self, Binding, Class};
+use repo_format::{RepoId, SlotId};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Level of sealed objects: small, written once, read often.
+const OBJECT_LEVEL: i32 = 3;
+
+/// An open repository. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    exec: Exec,
+    env: Env,
+    bundle: Bundle,
+    slot_id: SlotId,
+    config: Config,
+    domain: String,
+    common: Secret,
+    structure: Secret,
+    page_key: PageKey,
+    identity: Option<Identity>,
+}
+
+/// What turns plain bytes into ids and cuts, in one domain.
+pub struct Identity {
+    /// Keys of block hashes and chunk ids.
+    pub block_keys: BlockKeys,
+    /// Key material of the stream chunker's table.
+    pub gear: Zeroizing<Vec<u8>>,
+}
+
+impl Identity {
+    fn new(domain_identity: &Secret) -> Self {
+        let material = [domain_identity.expose().as_slice()];
+        let (block, chunk) = (derive("block", &material), derive("chunk", &material));
+        let mut gear = Zeroizing::new(vec![0; chunker::stream::GEAR_LEN]);
+        derive_into("gear", &material, &mut gear);
+        Identity { block_keys: BlockKeys::new(block.expose(), chunk.expose()), gear }
+    }
+}
+
+impl Repository {
+    /// Joins what `open` has found out.
+    pub(crate) fn assemble(
+        store: Store,
+        exec: Exec,
+        env: Env,
+        (slot_id, bundle): (SlotId, Bundle),
+        config: Config,
+    ) -> Result<Self> {
+        let domain = bundle.domain().unwrap_or(repo_format::keys::MAIN_DOMAIN).to_owned();
+        let structure = bundle.structure(&domain).named("key slot")?;
+        let page_key = PageKey::new(&structure);
+        let identity = bundle.identity(&domain).map(|identity| Identity::new(&identity));
+        let common = bundle.common();
+        let inner = Inner {
+            store,
+            exec,
+            env,
+            bundle,
+            slot_id,
+            config,
+            domain,
+            common,
+            structure,
+            page_key,
+            identity,
+        };
+        Ok(Repository { inner: Arc::new(inner) })
+    }
+
+    /// The repository's id.
+    pub fn repo_id(&self) -> RepoId {
+        self.inner.bundle.repo_id()
+    }
+
+    /// What the key that opened it may do.
+    pub fn role(&self) -> Role {
+        self.inner.bundle.role()
+    }
+
+    /// The domain worked in.
+    pub fn domain(&self) -> &str {
+        &self.inner.domain
+    }
+
+    /// The newest config.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Where its work runs.
+    pub fn exec(&self) -> &Exec {
+        &self.inner.exec
+    }
+
+    /// Its clock and randomness.
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.inner.bundle
+    }
+
+    pub(crate) fn slot_id(&self) -> SlotId {
+        self.inner.slot_id
+    }
+
+    /// S_d: seals the structure of the domain.
+    pub(crate) fn structure_key(&self) -> &Secret {
+        &self.inner.structure
+    }
+
+    /// K_page: ids of map pages.
+    pub(crate) fn page_key(&self) -> &PageKey {
+        &self.inner.page_key
+    }
+
+    /// What computes ids, or an error that names the roles which can.
+    pub(crate) fn identity(&self, action: &'static str) -> Result<&Identity> {
+        self.inner.identity.as_ref().ok_or_else(|| self.role_error(action, "backup, read or owner"))
+    }
+
+    /// C_sec, or an error that names the roles which hold it.
+    pub(crate) fn content_secret(&self, action: &'static str) -> Result<&Secret> {
+        self.bundle().content_secret().ok_or_else(|| self.role_error(action, "read or owner"))
+    }
+
+    pub(crate) fn role_error(&self, action: &'static str, needed: &'static str) -> Error {
+        Error::Role { action, needed, role: self.role().to_string() }
+    }
+
+    fn object_key(&self, class: Class) -> &Secret {
+        if class.is_common() { &self.inner.common } else { &self.inner.structure }
+    }
+
+    /// Seals an unsigned body under `name`.
+    pub(crate) fn seal_object(&self, class: Class, name: &ObjectName, body: &[u8]) -> Result<Bytes> {
+        let text = name.to_string();
+        let binding = Binding { repo_id: self.repo_id(), class, name: &text };
+        let salt = self.env().random()?;
+        sealed::seal(self.object_key(class), &binding, 0, salt, OBJECT_LEVEL, body)
+            .map(Bytes::from)
+            .named(&text)
+    }
+
+    /// Opens an unsigned object that was read under `name`.
+    pub(crate) fn open_object(&self, class: Class, name: &ObjectName, object: &[u8]) -> Result<Vec<u8>> {
+        let text = name.to_string();
+        let binding = Binding { repo_id: self.repo_id(), class, name: &text };
+        sealed::open(self.object_key(class), &binding, object).named(&text)
+    }
+
+    /// Seals and signs a payload under `name`; only the prune and owner roles can.
+    pub fn seal_signed(&self, class: Class, name: &ObjectName, payload: &[u8]) -> Result<Bytes> {
+        let text = name.to_string();
+        let binding = Binding { repo_id: self.repo_id(), class, name: &text };
+        let signer = self.bundle().deletion_secret();
+        let signer = signer.ok_or_else(|| self.role_error("signing a deletion record", "prune or owner"))?;
+        let salt = self.env().random()?;
+        sealed::seal_signed(self.object_key(class), signer, &binding, 0, salt, OBJECT_LEVEL, payload)
+            .map(Bytes::from)
+            .named(&text)
+    }
+
+    /// Opens a signed object that was read under `name`, and checks the signature.
+    pub(crate) fn open_signed(&self, class: Class, name: &ObjectName, object: &[u8]) -> Result<Vec<u8>> {
+        let text = name.to_string();
+        let binding = Binding { repo_id: self.repo_id(), class, name: &text };
+        let verifier = self.config().deletion_public;
+        sealed::open_signed(self.object_key(class), &verifier, &binding, object).named(&text)
+    }
+}
