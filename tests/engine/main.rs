@@ -1,0 +1,3 @@
+//! The engine end to end, on one seeded thread over a store in memory.
+
+mod backup;

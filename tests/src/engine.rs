@@ -1,0 +1,120 @@
+//! An engine on one seeded thread over a store in memory: reproducible to the byte.
+
+use repo_format::config::Chunking;
+use repo_format::kdf::Secret;
+use repository::backup::{BackupReport, BackupRequest, ManifestInput, VolumeInput, backup};
+use repository::env::seeded::{ManualClock, env};
+use repository::init::{InitOptions, Initialised, init};
+use repository::progress::Progress;
+use repository::source::{BlockSource, ChangeToken, VolumeSource};
+use repository::store::{Driver, MemoryDriver};
+use repository::{Credential, Env, Exec, Repository, Result};
+use std::io;
+use std::sync::Arc;
+
+/// A repository in memory, with its environment.
+pub struct Bench {
+    /// Clock and randomness.
+    pub env: Env,
+    /// The clock, to move it.
+    pub clock: Arc<ManualClock>,
+    /// Everything inline.
+    pub exec: Exec,
+    /// The objects.
+    pub store: MemoryDriver,
+    /// Opens the repository as its owner.
+    pub owner: Credential,
+}
+
+impl Bench {
+    /// A fresh repository with content-defined cuts.
+    pub fn new(seed: u64) -> Self {
+        Self::with_chunking(seed, Chunking::blocks())
+    }
+
+    /// A fresh repository.
+    pub fn with_chunking(seed: u64, chunking: Chunking) -> Self {
+        let bench = Self::bare(seed);
+        bench.init_on(Arc::new(bench.store.clone()), chunking).unwrap();
+        bench
+    }
+
+    /// An empty store, no repository yet.
+    pub fn bare(seed: u64) -> Self {
+        let (env, clock) = env(seed);
+        let store = MemoryDriver::new(env.clock.clone());
+        let owner = Credential::KeyFile(Secret::new([0x0e; 32]));
+        Bench { env, clock, exec: Exec::inline(), store, owner }
+    }
+
+    /// `init` on any driver, with the owner's key file.
+    pub fn init_on(&self, driver: Arc<dyn Driver>, chunking: Chunking) -> Result<Initialised> {
+        let options = InitOptions { credential: Some(self.owner.clone()), label: "owner".into(), chunking };
+        run(init(driver, &self.exec, &self.env, options))
+    }
+
+    /// Opens the repository on any driver.
+    pub fn open_on(&self, driver: Arc<dyn Driver>, credential: &Credential) -> Result<Repository> {
+        run(Repository::open(driver, &self.exec, &self.env, credential))
+    }
+
+    /// Opens the repository as its owner.
+    pub fn open(&self) -> Repository {
+        self.open_on(Arc::new(self.store.clone()), &self.owner).unwrap()
+    }
+
+    /// Opens and backs up.
+    pub fn backup(&self, request: BackupRequest) -> Result<BackupReport> {
+        run(backup(&self.open(), request, &Arc::new(Progress::default())))
+    }
+}
+
+/// Runs a piece of the engine to its end on this thread.
+pub fn run<T>(work: impl Future<Output = T>) -> T {
+    futures::executor::block_on(work)
+}
+
+/// A volume in memory.
+pub struct MemoryVolume(pub Vec<u8>);
+
+impl BlockSource for MemoryVolume {
+    fn byte_len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let found = self.0.get(start..start + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
+
+    fn finish(&self, _: u64) -> io::Result<Option<ChangeToken>> {
+        Ok(None)
+    }
+
+    fn change_token(&self) -> Option<ChangeToken> {
+        None
+    }
+}
+
+/// A volume of a request.
+pub fn volume(name: &str, data: &[u8]) -> VolumeInput {
+    let source = VolumeSource::Blocks(Arc::new(MemoryVolume(data.to_vec())));
+    VolumeInput { name: name.to_owned(), source }
+}
+
+/// A stream of a request.
+pub fn stream(name: &str, data: &[u8]) -> VolumeInput {
+    let source = VolumeSource::Stream(Box::new(io::Cursor::new(data.to_vec())));
+    VolumeInput { name: name.to_owned(), source }
+}
+
+/// A manifest of a request.
+pub fn manifest(name: &str, json: &str) -> ManifestInput {
+    ManifestInput { path: format!("/ConfigMap/shop/{name}"), json: json.as_bytes().to_vec() }
+}
