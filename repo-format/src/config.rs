@@ -2,13 +2,9 @@
 
 use crate::cbor::{Map, Value};
 use crate::keys::check_domain;
-use crate::{Error, RepoId, Result, limits};
+use crate::{Error, RepoId, Result, limits, sealed};
 
 const WHAT: &str = "config";
-/// Rows of the chunking table.
-const CHUNKING_ROW_COUNT_MAX: u64 = 64;
-/// Domains of a repository.
-const DOMAIN_COUNT_MAX: u64 = 4096;
 /// Longest delay after which a write is still taken to be invisible: one day.
 const DELTA_MS_MAX: u64 = 86_400_000;
 
@@ -27,8 +23,9 @@ pub struct ChunkingRow {
 
 impl ChunkingRow {
     fn check(&self) -> Result<()> {
-        let ordered = 1 <= self.min && self.min <= self.avg && self.avg <= self.max && self.max <= 1024;
-        if ordered && self.avg >= 2 && u64::from(self.avg) <= 16 * u64::from(self.min) {
+        let ordered = 1 <= self.min && self.min <= self.avg && self.avg <= self.max;
+        let bounded = self.max <= limits::CHUNK_BLOCK_COUNT_MAX && self.avg >= 2;
+        if ordered && bounded && self.avg <= limits::CHUNK_AVG_PER_MIN_MAX * self.min {
             return Ok(());
         }
         Err(Error::Unexpected {
@@ -60,7 +57,7 @@ impl Chunking {
 
     /// A table: rows rise, the last one is for every size.
     pub fn new(rows: Vec<ChunkingRow>) -> Result<Self> {
-        Error::check_limit("chunking rows", rows.len() as u64, CHUNKING_ROW_COUNT_MAX)?;
+        Error::check_limit("chunking rows", rows.len() as u64, limits::CHUNKING_ROW_COUNT_MAX)?;
         rows.iter().try_for_each(ChunkingRow::check)?;
         let rising = rows.windows(2).all(|pair| matches!(pair, [a, b] if a.up_to < b.up_to));
         if !rising || rows.last().is_none_or(|row| row.up_to != u64::MAX) {
@@ -88,7 +85,7 @@ impl Chunking {
     }
 
     fn parse(list: Vec<Value>) -> Result<Self> {
-        Error::check_limit("chunking rows", list.len() as u64, CHUNKING_ROW_COUNT_MAX)?;
+        Error::check_limit("chunking rows", list.len() as u64, limits::CHUNKING_ROW_COUNT_MAX)?;
         let mut rows = Vec::new();
         for row in list {
             let numbers: Result<Vec<u64>> =
@@ -199,10 +196,7 @@ impl Config {
         let mode = match store.text("mode")?.as_str() {
             "many" => StoreMode::Many,
             "one" => StoreMode::One,
-            other => {
-                let found = format!("{other:.40?}");
-                return Err(Error::Unexpected { what: "store mode", found, expected: "many or one".into() });
-            }
+            other => return Err(Error::unknown_name("store mode", other)),
         };
         let domains = map.list("domains")?.into_iter().map(|domain| domain.into_text("domain"));
         let config = Config {
@@ -232,7 +226,7 @@ impl Config {
                 rule: "all but the first, and only they, name the one before",
             });
         }
-        Error::check_limit("domains", self.domains.len() as u64, DOMAIN_COUNT_MAX)?;
+        Error::check_limit("domains", self.domains.len() as u64, limits::DOMAIN_COUNT_MAX)?;
         self.domains.iter().try_for_each(|domain| check_domain(domain))?;
         let sorted = self.domains.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
         if self.domains.is_empty() || !sorted {
@@ -252,79 +246,23 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether this config comes right after `previous`, whose whole object is given.
+    ///
+    /// # Errors
+    /// Another repository, another number than the next, or another object's hash.
+    pub fn follows(&self, previous: &Config, previous_object: &[u8]) -> Result<()> {
+        let next = previous.n.checked_add(1) == Some(self.n) && previous.repo_id == self.repo_id;
+        if next && self.prev == Some(sealed::object_hash(previous_object)) {
+            Ok(())
+        } else {
+            Err(Error::Mismatch { what: "config chain" })
+        }
+    }
+}
+
 /// Longest segment that any table can give: 128 x 1024 blocks.
 pub const SEGMENT_LEN_MAX: u64 = 128 * 1024 * limits::BLOCK_LEN as u64;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> Config {
-        Config {
-            repo_id: RepoId([1; 16]),
-            n: 3,
-            prev: Some([2; 32]),
-            content_public: [3; 32],
-            deletion_public: [4; 32],
-            domains: vec!["east".into(), "main".into()],
-            chunking: Chunking::blocks(),
-            created_ms: 1_790_000_000_000,
-            store: StoreSettings { mode: StoreMode::One, delta_ms: 60_000 },
-            features: Features { compat: 5, ro_compat: 0, incompat: 0 },
-        }
-    }
-
-    #[test]
-    fn round_trips() {
-        let bytes = config().encode().unwrap();
-        assert_eq!(Config::parse(&bytes), Ok(config()));
-        for len in 0..bytes.len() {
-            assert!(Config::parse(&bytes[..len]).is_err(), "{len}");
-        }
-    }
-
-    #[test]
-    fn golden_bytes() {
-        let hash = blake3::hash(&config().encode().unwrap()).to_hex();
-        assert_eq!(hash.as_str(), "b565ece82c4c939b1dee51cf5aa45132c91d1c95bb7d0761a74e8e370cdceb79");
-    }
-
-    #[test]
-    fn refuses_what_contradicts_itself() {
-        let broken: [fn(&mut Config); 6] = [
-            |c| c.prev = None,
-            |c| c.n = 0,
-            |c| c.domains.clear(),
-            |c| c.domains.reverse(),
-            |c| c.domains[0] = "a\nb".into(),
-            |c| c.store.delta_ms = u64::MAX,
-        ];
-        for (n, spoil) in broken.iter().enumerate() {
-            let mut config = config();
-            spoil(&mut config);
-            assert!(config.encode().is_err(), "case {n}");
-        }
-        assert!(Chunking::fixed(1).is_err() && Chunking::fixed(1025).is_err() && Chunking::fixed(16).is_ok());
-        assert!(Chunking::new(vec![]).is_err());
-    }
-
-    #[test]
-    fn features_gate_access() {
-        let mut config = config();
-        assert_eq!(config.check_features(), Ok(Access::ReadWrite));
-        config.features.ro_compat = 1;
-        assert_eq!(config.check_features(), Ok(Access::ReadOnly));
-        config.features.incompat = 1 << 63;
-        assert!(config.check_features().is_err());
-    }
-
-    #[test]
-    fn the_table_picks_by_size() {
-        let chunking = Chunking::blocks();
-        let avg = |len| chunking.params_for(len).map(|row| row.avg);
-        assert_eq!(
-            [avg(0), avg(1 << 40), avg((1 << 40) + 1), avg(u64::MAX)],
-            [Some(8), Some(8), Some(32), Some(128)]
-        );
-    }
-}
+mod tests;

@@ -1,6 +1,11 @@
-//! Deletion records: plan, sweep, forget marker, tombstone, damage mark. All are signed payloads.
+//! Deletion records: plan, sweep, owner, forget marker, tombstone, damage mark. All are signed payloads.
 //!
-//! Lists of packs and snapshots are one byte string each: 16 bytes an item, strictly rising.
+//! Lists of packs and snapshots are one byte string each: 16 bytes an item, strictly rising. Fields
+//! that are not known are passed over: what a reader must know is said by a feature bit of config.
+
+mod mark;
+
+pub use mark::{Damage, ForgetMarker, LostVolume, Owner, Tombstone};
 
 use crate::cbor::{Map, Value};
 use crate::{Error, PackId, Result, SnapshotId, limits};
@@ -41,7 +46,7 @@ pub struct Plan {
 /// What a generation condemned, and all that is condemned by now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sweep {
-    /// Packs that this generation condemned.
+    /// Packs that this generation condemned; if any, the last of `dead` names the same.
     pub condemned: Vec<PackId>,
     /// Every pack that is no location any more, by generation, rising; this generation's included.
     pub dead: Vec<Dead>,
@@ -96,6 +101,21 @@ fn check_generations(what: &'static str, generations: impl Iterator<Item = u64>)
     Ok(())
 }
 
+/// What one generation took, no other one takes: the cumulative lists are disjoint.
+fn check_disjoint<T: Ord>(what: &'static str, limit: u64, lists: &[&[T]]) -> Result<()> {
+    let total = lists.iter().fold(0u64, |sum, list| sum.saturating_add(list.len() as u64));
+    Error::check_limit(what, total, limit)?;
+    if lists.len() < 2 {
+        return Ok(());
+    }
+    let mut all: Vec<&T> = lists.iter().copied().flatten().collect();
+    all.sort_unstable();
+    if all.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+        return Err(Error::Rule { what, rule: "an item is in two generations" });
+    }
+    Ok(())
+}
+
 impl Plan {
     /// The signed payload.
     pub fn encode(&self) -> Result<Vec<u8>> {
@@ -118,7 +138,7 @@ impl Plan {
         let mut forgotten = Vec::new();
         for one in map.list("F")? {
             let mut one = one.into_map("F")?;
-            let sids = parse_rising("sids", &one.bytes("sids")?, limits::CBOR_ITEM_COUNT_MAX)?;
+            let sids = parse_rising("sids", &one.bytes("sids")?, limits::FORGOTTEN_COUNT_MAX)?;
             forgotten.push(Forgotten { g: one.uint("g")?, sids: sids.into_iter().map(SnapshotId).collect() });
         }
         let plan = Plan {
@@ -132,7 +152,9 @@ impl Plan {
     }
 
     fn check(&self) -> Result<()> {
-        check_generations("F", self.forgotten.iter().map(|one| one.g))
+        check_generations("F", self.forgotten.iter().map(|one| one.g))?;
+        let lists: Vec<_> = self.forgotten.iter().map(|one| one.sids.as_slice()).collect();
+        check_disjoint("forgotten snapshots", limits::FORGOTTEN_COUNT_MAX, &lists)
     }
 }
 
@@ -174,88 +196,14 @@ impl Sweep {
 
     fn check(&self) -> Result<()> {
         check_generations("dead", self.dead.iter().map(|one| one.g))?;
-        let total = self.dead.iter().fold(0u64, |sum, one| sum.saturating_add(one.packs.len() as u64));
-        Error::check_limit("dead packs", total, limits::DEAD_PACK_COUNT_MAX)
+        let lists: Vec<_> = self.dead.iter().map(|one| one.packs.as_slice()).collect();
+        check_disjoint("dead packs", limits::DEAD_PACK_COUNT_MAX, &lists)?;
+        if !self.condemned.is_empty() && lists.last() != Some(&self.condemned.as_slice()) {
+            return Err(Error::Rule { what: "D", rule: "is not the newest of the dead" });
+        }
+        Ok(())
     }
 }
-
-macro_rules! sid_record {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct $name {
-            /// The snapshot.
-            pub sid: SnapshotId,
-            /// Unix milliseconds by the writer's clock; for people.
-            pub created_ms: u64,
-        }
-
-        impl $name {
-            /// The signed payload.
-            pub fn encode(&self) -> Vec<u8> {
-                let mut map = Map::new();
-                map.set("sid", self.sid.as_bytes()).set("created", self.created_ms);
-                Value::Map(map).encode()
-            }
-
-            /// Reads a payload whose signature was checked.
-            pub fn parse(bytes: &[u8]) -> Result<Self> {
-                let mut map = Value::parse(bytes)?.into_map($what)?;
-                Ok($name { sid: SnapshotId(map.array("sid")?), created_ms: map.uint("created")? })
-            }
-        }
-    };
-}
-
-sid_record!(
-    /// The wish to drop a snapshot: `forget/<sid>`, or `.last` for even the last one of its group.
-    ForgetMarker,
-    "forget marker"
-);
-sid_record!(
-    /// In the place of a snapshot that its session can no longer commit.
-    Tombstone,
-    "tombstone"
-);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn packs(range: std::ops::Range<u8>) -> Vec<PackId> {
-        range.map(|n| PackId([n; 16])).collect()
-    }
-
-    #[test]
-    fn round_trips() {
-        let sids = vec![SnapshotId([1; 16]), SnapshotId([2; 16])];
-        let plan = Plan {
-            candidates: packs(0..9),
-            forgotten: vec![Forgotten { g: 0, sids: sids.clone() }, Forgotten { g: 7, sids }],
-            floor: 3,
-            prev: Some([9; 32]),
-        };
-        assert_eq!(Plan::parse(&plan.encode().unwrap()), Ok(plan));
-        let dead = vec![Dead { g: 1, at: 5, packs: packs(3..5) }, Dead { g: 2, at: 6, packs: packs(0..3) }];
-        let sweep = Sweep { condemned: packs(0..3), dead, floor: 1, prev: [8; 32] };
-        let bytes = sweep.encode().unwrap();
-        assert_eq!(Sweep::parse(&bytes), Ok(sweep));
-        for len in 0..bytes.len() {
-            assert!(Sweep::parse(&bytes[..len]).is_err());
-        }
-        let tombstone = Tombstone { sid: SnapshotId([1; 16]), created_ms: 4 };
-        assert_eq!(Tombstone::parse(&tombstone.encode()), Ok(tombstone));
-    }
-
-    #[test]
-    fn lists_rise() {
-        let mut candidates = packs(0..3);
-        candidates.reverse();
-        assert!(Plan { candidates, ..Plan::default() }.encode().is_err());
-        let dead = vec![Dead { g: 2, at: 0, packs: vec![] }, Dead { g: 2, at: 0, packs: vec![] }];
-        assert!(Sweep { dead, ..Sweep::default() }.encode().is_err());
-        assert!(parse_rising::<16>("x", &[0; 17], 10).is_err());
-        assert!(parse_rising::<16>("x", &[0; 32], 10).is_err());
-        assert!(parse_rising::<1>("x", &[0, 1, 2], 2).is_err());
-    }
-}
+mod tests;
