@@ -3,4 +3,5 @@
 pub mod data;
 pub mod engine;
 pub mod proxy;
+pub mod s3;
 pub mod servers;

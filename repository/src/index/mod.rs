@@ -2,7 +2,8 @@
 
 mod load;
 
-pub(crate) use load::{Listing, RunFile, list_runs, load, open_run, read_run};
+#[allow(unused_imports, reason = "check reads runs one by one")]
+pub(crate) use load::{Listing, RunFile, list_runs, load, open_run};
 
 use repo_format::pack::PackClass;
 use repo_format::{PackId, SnapshotId};

@@ -42,23 +42,30 @@ impl ObjectDriver {
         Ok(ObjectDriver { inner: Arc::new(inner), root: Path::default(), url, dirs })
     }
 
-    /// An S3 bucket, settings and credentials from the usual `AWS_*` environment.
+    /// An S3 bucket; `settings` are the usual `AWS_*` variables, as names and values.
     ///
     /// Requests are not retried here (the engine does it, knowing which may be repeated) and have
     /// no total time limit (the engine sets one by length).
     #[cfg(feature = "s3")]
-    pub fn s3(bucket: &str, prefix: &str) -> Result<Self, DriverError> {
-        use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+    pub fn s3(bucket: &str, prefix: &str, settings: &[(String, String)]) -> Result<Self, DriverError> {
+        use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
         let permanent = |e: object_store::Error| DriverError::Permanent(describe(&e));
         let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
             .iter()
-            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+            .find_map(|name| settings.iter().find(|(key, value)| key == name && !value.is_empty()))
+            .map(|(_, value)| value.clone());
+        let mut builder = AmazonS3Builder::new();
+        for (name, value) in settings {
+            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
         let client = object_store::ClientOptions::new()
             .with_timeout_disabled()
             .with_connect_timeout(std::time::Duration::from_secs(10))
             .with_allow_http(endpoint.as_deref().is_some_and(|url| url.starts_with("http://")));
         let retry = object_store::RetryConfig { max_retries: 0, ..Default::default() };
-        let mut builder = AmazonS3Builder::from_env()
+        builder = builder
             .with_bucket_name(bucket)
             .with_client_options(client)
             .with_retry(retry)

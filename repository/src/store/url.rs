@@ -58,7 +58,7 @@ pub fn connect(url: &StoreUrl, create: bool) -> Result<Arc<dyn Driver>> {
     let opened = match url {
         StoreUrl::Local(path) => ObjectDriver::local(path.clone(), create),
         #[cfg(feature = "s3")]
-        StoreUrl::S3 { bucket, prefix } => ObjectDriver::s3(bucket, prefix),
+        StoreUrl::S3 { bucket, prefix } => ObjectDriver::s3(bucket, prefix, &aws_settings()),
         #[cfg(not(feature = "s3"))]
         StoreUrl::S3 { .. } => Err(DriverError::Permanent("this build has no S3".into())),
     };
@@ -67,6 +67,14 @@ pub fn connect(url: &StoreUrl, create: bool) -> Result<Arc<dyn Driver>> {
         Err(DriverError::NotFound) => Err(Error::NoRepository { url: shown }),
         Err(cause) => Err(Error::StoreUnfit { url: shown, reason: cause.to_string() }),
     }
+}
+
+#[cfg(feature = "s3")]
+fn aws_settings() -> Vec<(String, String)> {
+    // a variable that is no text is none of ours
+    let variables =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    variables.filter(|(name, _)| name.starts_with("AWS_")).collect()
 }
 
 #[cfg(test)]
