@@ -47,7 +47,7 @@ async fn try_view(repository: &Repository) -> Result<Option<GcView>> {
         let name = ObjectName::Sweep(g);
         let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
         let body = repository.open_signed(Class::Sweep, &name, &object)?;
-        let sweep = Sweep::parse(&body).named(&name)?;
+        let sweep = Sweep::parse(&body).named(name)?;
         view.sweeps = g.saturating_add(1);
         view.floor = sweep.floor;
         view.newest_floor = sweep.floor;
@@ -58,7 +58,7 @@ async fn try_view(repository: &Repository) -> Result<Option<GcView>> {
         let name = ObjectName::Plan(g);
         let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
         let body = repository.open_signed(Class::Plan, &name, &object)?;
-        let plan = Plan::parse(&body).named(&name)?;
+        let plan = Plan::parse(&body).named(name)?;
         view.forgotten = plan.forgotten.iter().flat_map(|forgotten| forgotten.sids.iter().copied()).collect();
         if sweep.is_none_or(|sweep| sweep < g) {
             view.newest_floor = plan.floor;

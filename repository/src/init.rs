@@ -127,7 +127,7 @@ pub(crate) async fn put_slot(
     let sealed = exec.cpu(move || {
         NewSlot { slot_id, salt, label: &label, created_ms, params }.seal(credential.borrow(), &bundle)
     });
-    let object = sealed.await?.named(&name)?;
+    let object = sealed.await?.named(name)?;
     store.put_unique(&name, object.into()).await?;
     Ok(slot_id)
 }

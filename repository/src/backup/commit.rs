@@ -53,16 +53,16 @@ pub(super) async fn commit(session: &mut Session, snapshot: &mut Snapshot) -> Re
 async fn announce(session: &Session, snapshot: &Snapshot) -> Result<(Bytes, ObjectName)> {
     let repository = &session.repository;
     let name = ObjectName::Snapshot(snapshot.sid);
-    let body = snapshot.encode().named(&name)?;
+    let body = snapshot.encode().named(name)?;
     let object = repository.seal_object(Class::Snapshot, &name, &body)?;
     // read back before anything rests on it
     let opened = repository.open_object(Class::Snapshot, &name, &object)?;
-    if Snapshot::parse(&opened).named(&name)? != *snapshot {
+    if Snapshot::parse(&opened).named(name)? != *snapshot {
         return Err(Error::internal("a snapshot that reads back differently"));
     }
     let pending = ObjectName::Pending(snapshot.sid);
     let record = Pending { snapshot: object.to_vec(), parent: snapshot.parent, g0: session.gc.sweeps };
-    let record = record.encode().named(&pending)?;
+    let record = record.encode().named(pending)?;
     let sealed = repository.seal_object(Class::Pending, &pending, &record)?;
     match repository.store().put(&pending, sealed.into()).await? {
         Put::Created => {}

@@ -142,7 +142,7 @@ impl PackSealer {
         name: ObjectName,
     ) -> Result<StoredPack> {
         let (salt, sealer) = (self.env.random()?, self.clone());
-        let object = name.clone();
+        let object = name;
         let (payload, stored) = self.exec.cpu(move || sealer.seal(pack, pack_id, &object, salt)).await??;
         self.store.put_unique(&name, payload).await?;
         Ok(stored)

@@ -89,7 +89,7 @@ pub(super) async fn read_final(repository: &Repository, sid: SnapshotId) -> Resu
     let name = ObjectName::Snapshot(sid);
     let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
     let Ok(body) = repository.open_object(Class::Snapshot, &name, &object) else { return Ok(None) };
-    Ok(Snapshot::parse(&body).named(&name).ok().filter(|snapshot| snapshot.sid == sid))
+    Ok(Snapshot::parse(&body).named(name).ok().filter(|snapshot| snapshot.sid == sid))
 }
 
 /// Ids of a parent volume's leaf pages, segment by segment, in memory of one page per level.

@@ -96,11 +96,11 @@ pub(crate) fn open_run(repository: &Repository, file: &RunFile, object: &Bytes) 
         Ok(OpenTrailer::Done(trailer, _)) => trailer,
         Ok(OpenTrailer::NeedTail(_)) => return Err(Error::damage(name, "ends before its trailer")),
         Err(error) if error.kind() == FormatKind::WrongKey => return foreign_or_damaged(&name, file, object),
-        Err(error) => return Err(error).named(&name),
+        Err(error) => return Err(error).named(name),
     };
     let mut keys = Vec::new();
     for key in trailer.keys() {
-        keys.push(key.open_structure(&repo_id, repository.structure_key()).named(&name)?);
+        keys.push(key.open_structure(&repo_id, repository.structure_key()).named(name)?);
     }
     let mut tools = Decompressor::new();
     let mut records = Vec::with_capacity(trailer.rows().len());
@@ -109,13 +109,13 @@ pub(crate) fn open_run(repository: &Repository, file: &RunFile, object: &Bytes) 
             trailer.range(n).and_then(|r| Some(usize::try_from(r.start).ok()?..usize::try_from(r.end).ok()?));
         let sealed = range.and_then(|range| object.get(range));
         let (Some(sealed), Some(key)) = (sealed, keys.get(usize::from(row.key))) else {
-            return Err(Error::damage(&name, "a record lies outside the object"));
+            return Err(Error::damage(name, "a record lies outside the object"));
         };
         let mut plain = Vec::new();
-        key.open(row, sealed, &mut tools, &mut plain).named(&name)?;
+        key.open(row, sealed, &mut tools, &mut plain).named(name)?;
         records.push((row.record_type, row.id, plain));
     }
-    parse_run(&records).named(&name).map(Some)
+    parse_run(&records).named(name).map(Some)
 }
 
 /// A trailer under another key is another domain's, if the object is whole; damage otherwise.
