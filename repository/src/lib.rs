@@ -5,6 +5,7 @@
 //! inline on one thread ([`Exec::inline`]) for tests that count and fail every store call.
 
 pub mod backup;
+pub mod check;
 pub mod credential;
 pub mod env;
 pub mod error;
@@ -17,8 +18,12 @@ mod open;
 pub mod progress;
 pub mod reader;
 mod repo;
+pub mod restore;
+pub mod snapshots;
 pub mod source;
+pub mod stats;
 pub mod store;
+pub mod vfs;
 
 pub use credential::Credential;
 pub use env::Env;
