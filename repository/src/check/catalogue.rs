@@ -107,6 +107,17 @@ impl Stream<'_> {
             return Err(outside());
         }
         let buffer_end = self.start.saturating_add(self.buffer.len() as u64);
+        let is_inside = range.start >= self.start && range.end <= buffer_end;
+        if !is_inside {
+            self.fill(&range, buffer_end).await?;
+        }
+        let from = range.start.checked_sub(self.start).and_then(|n| usize::try_from(n).ok());
+        let to = range.end.checked_sub(self.start).and_then(|n| usize::try_from(n).ok());
+        from.zip(to).and_then(|(from, to)| self.buffer.get(from..to)).ok_or_else(outside)
+    }
+
+    /// Makes the buffer cover `range`, which lies within the stream; what lies before it is dropped.
+    async fn fill(&mut self, range: &Range<u64>, buffer_end: u64) -> Result<()> {
         if range.start < self.start || range.start > buffer_end {
             self.buffer.clear();
         }
@@ -133,9 +144,7 @@ impl Stream<'_> {
                 self.buffer.extend_from_slice(&chunk);
             }
         }
-        let from = range.start.checked_sub(self.start).and_then(|n| usize::try_from(n).ok());
-        let to = range.end.checked_sub(self.start).and_then(|n| usize::try_from(n).ok());
-        from.zip(to).and_then(|(from, to)| self.buffer.get(from..to)).ok_or_else(outside)
+        Ok(())
     }
 
     fn chunk_start(&self, n: usize) -> u64 {

@@ -95,8 +95,14 @@ mod tests {
     use super::*;
 
     fn link(n: u64, prev: Option<u8>) -> Link {
-        Link { n, hash: [n as u8 + 1; 32], prev: prev.map(|prev| (n > 0).then_some([prev; 32])) }
+        Link {
+            n,
+            hash: [(n as u8).wrapping_add(1); 32],
+            prev: prev.map(|prev| (n > 0).then_some([prev; 32])),
+        }
     }
+
+    const NONE: [u64; 0] = [];
 
     fn broken(links: &[Link], opened: u64) -> Vec<u64> {
         breaks(links, opened).into_iter().map(|(n, ..)| n).collect()
@@ -104,11 +110,11 @@ mod tests {
 
     #[test]
     fn chains_are_dense_and_linked() {
-        assert_eq!(broken(&[link(0, Some(0)), link(1, Some(1)), link(2, Some(2))], 2), []);
+        assert_eq!(broken(&[link(0, Some(0)), link(1, Some(1)), link(2, Some(2))], 2), NONE);
         assert_eq!(broken(&[link(1, Some(1)), link(2, Some(2))], 2), [0]);
         assert_eq!(broken(&[link(0, Some(0)), link(2, Some(2))], 2), [1]);
         assert_eq!(broken(&[link(0, Some(0)), link(1, Some(9))], 1), [1], "another hash");
-        assert_eq!(broken(&[link(0, None), link(1, Some(9))], 1), [], "the damage was found there");
+        assert_eq!(broken(&[link(0, None), link(1, Some(9))], 1), NONE, "the damage was found there");
         assert_eq!(broken(&[link(0, Some(0))], 1), [1]);
         assert_eq!(broken(&[link(0, Some(0)), link(u64::MAX, Some(1))], 0).len(), 16);
     }

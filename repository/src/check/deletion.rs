@@ -110,16 +110,18 @@ mod tests {
         list.iter().map(|(g, hash, prev)| (*g, ([*hash; 32], Some(Some([*prev; 32]))))).collect()
     }
 
+    const NONE: [ObjectName; 0] = [];
+
     fn broken(plans: &[(u64, u8, u8)], sweeps: &[(u64, u8, u8)]) -> Vec<ObjectName> {
         breaks(&records(plans), &records(sweeps)).into_iter().map(|(name, ..)| name).collect()
     }
 
     #[test]
     fn the_newest_records_are_whole_and_linked() {
-        assert_eq!(broken(&[], &[]), []);
-        assert_eq!(broken(&[(0, 1, 0)], &[]), [], "unfinished");
-        assert_eq!(broken(&[(0, 1, 0), (1, 3, 2)], &[(0, 2, 1), (1, 4, 3)]), []);
-        assert_eq!(broken(&[(7, 3, 2)], &[(7, 4, 3)]), [], "older ones were removed");
+        assert_eq!(broken(&[], &[]), NONE);
+        assert_eq!(broken(&[(0, 1, 0)], &[]), NONE, "unfinished");
+        assert_eq!(broken(&[(0, 1, 0), (1, 3, 2)], &[(0, 2, 1), (1, 4, 3)]), NONE);
+        assert_eq!(broken(&[(7, 3, 2)], &[(7, 4, 3)]), NONE, "older ones were removed");
         assert_eq!(broken(&[(7, 3, 2)], &[]), [ObjectName::Sweep(6)]);
         assert_eq!(broken(&[(6, 1, 0)], &[(7, 4, 3)]), [ObjectName::Plan(7)]);
         assert_eq!(broken(&[(0, 1, 0)], &[(0, 2, 9)]), [ObjectName::Sweep(0)], "another plan");
