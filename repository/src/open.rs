@@ -51,7 +51,7 @@ impl Repository {
                         );
                     }
                     // a slot of another repository, planted or left over from an init that failed
-                    Err(error) if error.kind() == ErrorKind::WrongKey => {}
+                    Err(error) if error.kind() == ErrorKind::WrongKey => drop(failure.get_or_insert(error)),
                     Err(error) => return Err(error),
                 },
                 Err(error) if error.kind() == FormatKind::WrongKey => {}

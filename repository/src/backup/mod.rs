@@ -43,6 +43,9 @@ pub async fn backup(
     progress: &Arc<Progress>,
 ) -> Result<BackupReport> {
     repository.require_writable()?;
+    if !repository.role().can_write_data() {
+        return Err(repository.role_error("backup", "backup or owner"));
+    }
     check_request(&request)?;
     let started_ms = repository.env().clock.now_ms();
     let uploaded_before = repository.store().stats().uploaded_bytes;

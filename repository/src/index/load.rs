@@ -60,7 +60,9 @@ pub(crate) async fn load(
 ) -> Result<(Index, Vec<Error>)> {
     let mut merge = Merge::default();
     let mut problems = Vec::new();
-    let mut runs = iter(&listing.runs).map(|file| read_run(repository, file)).buffered(RUNS_IN_FLIGHT);
+    let files = listing.runs.clone();
+    let read = |file: RunFile| async move { read_run(repository, &file).await };
+    let mut runs = iter(files).map(read).buffered(RUNS_IN_FLIGHT);
     while let Some(read) = runs.next().await {
         match read {
             Ok(Some(run)) if run.head.built >= floor => merge.add(&run, condemned),

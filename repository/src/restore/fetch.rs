@@ -1,0 +1,146 @@
+//! One fetch: read a range of a pack, open its records, write them.
+
+use super::plan::Piece;
+use super::target::Target;
+use crate::reader::{Fetch, Reader, slice};
+use crate::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use repo_format::compress::Decompressor;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Buffers of a restore, used again and again.
+#[derive(Default)]
+pub(super) struct Buffers(Mutex<Vec<Tools>>);
+
+/// What opening records needs.
+struct Tools {
+    decompressor: Decompressor,
+    /// One record.
+    plain: Vec<u8>,
+    /// All records of a fetch.
+    all: Vec<u8>,
+    /// Which part of them goes where.
+    writes: Vec<(u64, Range<usize>)>,
+}
+
+impl Buffers {
+    fn take(&self) -> Tools {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| Tools {
+            decompressor: Decompressor::new(),
+            plain: Vec::new(),
+            all: Vec::new(),
+            writes: Vec::new(),
+        })
+    }
+
+    fn give(&self, mut tools: Tools) {
+        tools.all.clear();
+        tools.writes.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
+    }
+}
+
+/// What fetches share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) reader: Reader,
+    pub(super) target: Target,
+    pub(super) buffers: Arc<Buffers>,
+}
+
+/// What became of a fetch.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Bytes written.
+    pub(super) written: u64,
+    /// Pieces whose copy here is bad.
+    pub(super) failed: Vec<usize>,
+}
+
+/// Runs one fetch. Damage is no error yet: there may be other locations.
+pub(super) async fn run(shared: Shared, pieces: Arc<Vec<Piece>>, fetch: Fetch) -> Result<Done> {
+    let bytes = match shared.reader.fetch(&fetch.name, fetch.range.clone()).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::Damage => {
+            return Ok(Done { written: 0, failed: fetch.records.into_iter().map(|(n, _)| n).collect() });
+        }
+        Err(error) => return Err(error),
+    };
+    let exec = shared.reader.repository().exec().clone();
+    let (reader, mut tools) = (shared.reader.clone(), shared.buffers.take());
+    let (failed, tools) =
+        exec.cpu(move || (open_records(&reader, &pieces, &fetch, &bytes, &mut tools), tools)).await?;
+    let failed = failed?;
+    let target = shared.target.clone();
+    let (written, tools) = exec.blocking(move || (write(&target, &tools), tools)).await?;
+    shared.buffers.give(tools);
+    Ok(Done { written: written?, failed })
+}
+
+/// Opens all records of a fetch and notes where they go; gives the numbers of the bad ones.
+fn open_records(
+    reader: &Reader,
+    pieces: &[Piece],
+    fetch: &Fetch,
+    bytes: &Bytes,
+    tools: &mut Tools,
+) -> Result<Vec<usize>> {
+    let mut failed = Vec::new();
+    for (n, location) in &fetch.records {
+        let Some(piece) = pieces.get(*n) else { continue };
+        let sealed = slice(bytes, &fetch.range, location)?;
+        match reader.open(location, sealed, &mut tools.decompressor, &mut tools.plain) {
+            Ok(()) if tools.plain.len() as u64 == piece.len => {}
+            Err(error @ (Error::Role { .. } | Error::Internal { .. })) => return Err(error),
+            _ => {
+                failed.push(*n);
+                continue;
+            }
+        }
+        let start = tools.all.len();
+        tools.all.extend_from_slice(&tools.plain);
+        let range = start..tools.all.len();
+        for offset in &piece.offsets {
+            push_write(&mut tools.writes, *offset, range.clone());
+        }
+    }
+    Ok(failed)
+}
+
+/// Notes a write; one that goes on where the last one ends becomes part of it.
+fn push_write(writes: &mut Vec<(u64, Range<usize>)>, offset: u64, range: Range<usize>) {
+    if let Some((last_offset, last)) = writes.last_mut()
+        && last.end == range.start
+        && last_offset.saturating_add(last.len() as u64) == offset
+    {
+        last.end = range.end;
+    } else {
+        writes.push((offset, range));
+    }
+}
+
+fn write(target: &Target, tools: &Tools) -> Result<u64> {
+    let mut written = 0u64;
+    for (offset, range) in &tools.writes {
+        let bytes = tools.all.get(range.clone()).ok_or_else(|| Error::internal("a write beside its buffer"))?;
+        target.write(*offset, bytes)?;
+        written = written.saturating_add(bytes.len() as u64);
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_written_together() {
+        let mut writes = Vec::new();
+        for (offset, range) in [(100, 0..10), (110, 10..30), (130, 40..50), (140, 40..50)] {
+            push_write(&mut writes, offset, range);
+        }
+        assert_eq!(writes, [(100, 0..30), (130, 40..50), (140, 40..50)]);
+    }
+}

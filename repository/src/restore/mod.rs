@@ -1,0 +1,122 @@
+//! Restore: volumes of a snapshot to files and devices, bit for bit and sparse.
+//!
+//! A volume's map is walked in windows. A window's chunks are grouped by pack, their ranges joined,
+//! each range is fetched once, its records are opened and checked, and written where they belong.
+//! Fetching, opening and writing overlap; the next window is prepared meanwhile.
+
+mod fetch;
+mod plan;
+mod target;
+mod verify;
+mod volume;
+
+use crate::progress::Progress;
+use crate::{Error, Repository, Result, vfs};
+use repo_format::snapshot::{Snapshot, Volume};
+use std::path::PathBuf;
+use std::sync::Arc;
+use target::Target;
+
+/// One volume, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreVolume {
+    /// Its name in the snapshot.
+    pub name: String,
+    /// A new file, or a block device.
+    pub target: PathBuf,
+}
+
+/// What is to be restored.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// From this snapshot.
+    pub snapshot: Snapshot,
+    /// Volumes, one after the other.
+    pub volumes: Vec<RestoreVolume>,
+    /// Existing regular files may be overwritten.
+    pub force: bool,
+    /// Each target is read back and compared with its map.
+    pub verify: bool,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestoreReport {
+    /// Volumes.
+    pub volumes: u64,
+    /// Their sizes.
+    pub bytes_restored: u64,
+    /// Bytes written to the targets; zeros that replace a device's old content included.
+    pub bytes_written: u64,
+    /// Bytes read from the store.
+    pub bytes_fetched: u64,
+    /// Bytes of holes.
+    pub bytes_holes: u64,
+}
+
+/// Restores volumes.
+///
+/// All targets are opened before the first byte is written. A file that this call made is removed
+/// again if anything fails or the call is cancelled, so that half a volume cannot be taken for a
+/// whole one; devices and overwritten files are left as far as they came.
+///
+/// # Errors
+/// [`Error::Usage`] for a volume that the snapshot does not have; [`Error::Role`] without the read
+/// role; [`Error::Target`] for a target that is refused or cannot be written; damage, naming the
+/// volume, the snapshot and the object, if a record has no good copy.
+pub async fn restore(
+    repository: &Repository,
+    request: RestoreRequest,
+    progress: &Arc<Progress>,
+) -> Result<RestoreReport> {
+    repository.content_secret("restoring")?;
+    repository.identity("restoring")?;
+    let volumes = find_volumes(&request)?;
+    let exec = repository.exec();
+    let fetched_before = repository.store().stats().downloaded_bytes;
+    progress.phase("reading the index");
+    // what is lost of the index shows when one of its records is needed
+    let (reader, _) = exec.unless_cancelled(vfs::reader(repository)).await?;
+    let mut targets = Vec::new();
+    for (volume, path) in &volumes {
+        let (path, size, force) = (path.clone(), volume.size, request.force);
+        targets.push(exec.blocking(move || Target::open(&path, size, force)).await??);
+        progress.add_total(if request.verify { volume.size.saturating_mul(2) } else { volume.size });
+    }
+    let mut report = RestoreReport::default();
+    for ((volume, _), (target, _)) in volumes.iter().zip(&targets) {
+        let whose = format!("volume {} of snapshot {}", volume.name, request.snapshot.sid);
+        progress.phase("restoring");
+        volume::restore(&reader, &whose, volume, target, progress, &mut report).await?;
+        if request.verify {
+            progress.phase("verifying");
+            exec.unless_cancelled(verify::verify(&reader, &whose, volume, target, progress)).await?;
+        }
+        report.volumes += 1;
+        report.bytes_restored = report.bytes_restored.saturating_add(volume.size);
+    }
+    for (_, created) in &mut targets {
+        if let Some(created) = created {
+            created.keep();
+        }
+    }
+    report.bytes_fetched = repository.store().stats().downloaded_bytes.saturating_sub(fetched_before);
+    Ok(report)
+}
+
+/// The volumes asked for, in the order asked for.
+fn find_volumes(request: &RestoreRequest) -> Result<Vec<(Volume, PathBuf)>> {
+    let all = &request.snapshot.volumes;
+    let find = |wanted: &RestoreVolume| {
+        let found = all.iter().find(|volume| volume.name == wanted.name).cloned();
+        found.map(|volume| (volume, wanted.target.clone())).ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|volume| volume.name.as_str()).collect();
+            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Error::Usage { what: format!("volume {}: not in the snapshot, which has: {there}", wanted.name) }
+        })
+    };
+    request.volumes.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! From extents to few large reads: what a window needs, each chunk once.
+
+use crate::index::PackInfo;
+use crate::reader::{Fetch, Location, Reader, coalesce};
+use crate::vfs::{Extent, MapWalker};
+use crate::{Error, ErrorKind, Exec, Result};
+use futures::stream::{StreamExt, iter};
+use repo_format::Id;
+use std::collections::BTreeSet;
+
+/// Chunks planned together: about 2 GiB at the usual sizes.
+const WINDOW_CHUNKS: usize = 1 << 16;
+/// Trailers fetched at the same time.
+const TRAILERS_IN_FLIGHT: usize = 8;
+/// What is left to the index, trailers and windows.
+const OTHER_MEMORY_LEN: u64 = 64 << 20;
+/// A record can be this long, sealed and plain.
+const JOB_LEN_MIN: u64 = 12 << 20;
+const JOB_LEN_MAX: u64 = 24 << 20;
+
+/// How much is held at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Fetches on their way.
+    pub(super) jobs: usize,
+    /// Plain bytes of one fetch, unless it is a single record.
+    pub(super) plain_len: u64,
+}
+
+impl Limits {
+    pub(super) fn new(exec: &Exec) -> Self {
+        let memory_len = exec.memory_len().saturating_sub(OTHER_MEMORY_LEN);
+        // twice as many as threads: one half is fetched or written while the other is opened
+        let job_len = (memory_len / (exec.width() as u64 * 2).max(4)).clamp(JOB_LEN_MIN, JOB_LEN_MAX);
+        let jobs = usize::try_from(memory_len / job_len).unwrap_or(2).clamp(2, 64);
+        Limits { jobs, plain_len: job_len / 3 * 2 }
+    }
+}
+
+/// A chunk and all places where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) id: Id,
+    pub(super) len: u64,
+    /// Rising.
+    pub(super) offsets: Vec<u64>,
+}
+
+/// A part of a volume, planned.
+#[derive(Default)]
+pub(super) struct Window {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) holes: Vec<Extent>,
+    pub(super) fetches: Vec<Fetch>,
+    /// Pieces that no readable trailer places.
+    pub(super) unplaced: Vec<usize>,
+}
+
+impl Window {
+    /// Nothing is left of the volume.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.holes.is_empty()
+    }
+}
+
+/// The next window of a walk, and the walker for the one after it.
+pub(super) async fn next_window(mut walker: MapWalker, limits: Limits) -> Result<(MapWalker, Window)> {
+    let mut window = Window::default();
+    let mut chunks = Vec::new();
+    let mut extents = Vec::new();
+    while chunks.len() < WINDOW_CHUNKS && walker.next_batch(&mut extents).await? {
+        for extent in extents.drain(..) {
+            match extent.id {
+                Some(id) => chunks.push((id, extent.len, extent.offset)),
+                None => window.holes.push(extent),
+            }
+        }
+    }
+    window.pieces = pieces(walker.whose(), chunks)?;
+    let (located, unplaced) = locate(walker.reader(), &window.pieces).await?;
+    window.fetches = coalesce(located).into_iter().flat_map(|fetch| split(fetch, limits.plain_len)).collect();
+    window.unplaced = unplaced;
+    Ok((walker, window))
+}
+
+/// Equal chunks become one piece.
+fn pieces(whose: &str, mut chunks: Vec<(Id, u64, u64)>) -> Result<Vec<Piece>> {
+    chunks.sort_unstable();
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (id, len, offset) in chunks {
+        match pieces.last_mut() {
+            Some(last) if last.id == id && last.len == len => last.offsets.push(offset),
+            Some(last) if last.id == id => {
+                let detail = format!("has the lengths {} and {len} in one map", last.len);
+                return Err(Error::damage(format!("{whose}: chunk {id}"), detail));
+            }
+            _ => pieces.push(Piece { id, len, offsets: vec![offset] }),
+        }
+    }
+    Ok(pieces)
+}
+
+/// The first location of each piece, and the pieces that have none.
+async fn locate(reader: &Reader, pieces: &[Piece]) -> Result<(Vec<(usize, Location)>, Vec<usize>)> {
+    let index = reader.index();
+    // pack by pack, so that a trailer that leaves the cache is not needed again
+    let mut order: Vec<(Option<u32>, usize)> =
+        pieces.iter().enumerate().map(|(n, piece)| (index.find(&piece.id.short()), n)).collect();
+    order.sort_unstable();
+    let mut located = Vec::with_capacity(pieces.len());
+    let mut unplaced = Vec::new();
+    for group in order.chunks(1 << 12) {
+        let packs: BTreeSet<u32> = group.iter().filter_map(|(pack, _)| *pack).collect();
+        let packs: Vec<PackInfo> = packs.iter().filter_map(|n| index.packs().get(*n as usize).cloned()).collect();
+        let read = |pack: PackInfo| async move { reader.trailer(&pack).await };
+        // a failure shows again below, with the record that it is about
+        iter(packs).map(read).buffer_unordered(TRAILERS_IN_FLIGHT).count().await;
+        for (_, n) in group {
+            let Some(piece) = pieces.get(*n) else { continue };
+            match reader.locate(&piece.id).await {
+                Ok(mut locations) if !locations.is_empty() => located.push((*n, locations.swap_remove(0))),
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                _ => unplaced.push(*n),
+            }
+        }
+        reader.repository().exec().check_cancelled()?;
+    }
+    Ok((located, unplaced))
+}
+
+/// A fetch in parts of at most `plain_len` plain bytes: a range may hold far more than its length.
+fn split(fetch: Fetch, plain_len: u64) -> Vec<Fetch> {
+    let mut parts: Vec<Fetch> = Vec::new();
+    let mut plain = 0u64;
+    for (n, location) in fetch.records {
+        let rlen = u64::from(location.row.rlen);
+        match parts.last_mut() {
+            Some(part) if plain.saturating_add(rlen) <= plain_len => {
+                plain = plain.saturating_add(rlen);
+                part.range.end = part.range.end.max(location.range.end);
+                part.records.push((n, location));
+            }
+            _ => {
+                plain = rlen;
+                let range = location.range.clone();
+                parts.push(Fetch { name: fetch.name, range, records: vec![(n, location)] });
+            }
+        }
+    }
+    parts
+}

@@ -1,0 +1,168 @@
+//! What a volume is restored to.
+
+use crate::{Error, Result};
+use rustix::fs::{Advice, OFlags, SeekFrom};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Zeros written at once.
+const ZEROS_LEN: usize = 1 << 20;
+
+/// A file or a device that is being written.
+#[derive(Clone)]
+pub(super) struct Target {
+    file: Arc<File>,
+    path: Arc<PathBuf>,
+    device: bool,
+}
+
+/// A file that was made here and is removed on drop, unless it is to be kept.
+pub(super) struct Created(Option<PathBuf>);
+
+impl Created {
+    /// It is whole.
+    pub(super) fn keep(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // nothing is left to tell it to: the reason for the removal is the error that people see
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Target {
+    /// Opens a target for `len` bytes.
+    ///
+    /// A path where nothing is becomes a new file that only its owner can read; a regular file is
+    /// emptied if `force` is given. A block device must hold `len` bytes and be in nobody's use:
+    /// the kernel refuses to open one exclusively that is mounted or part of another device.
+    pub(super) fn open(path: &Path, len: u64, force: bool) -> Result<(Self, Option<Created>)> {
+        let refused = |text: &str| target_error(path, "refused", io::Error::other(text.to_owned()));
+        let kind = match std::fs::metadata(path) {
+            Ok(found) => found.file_type(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(path, len),
+            Err(error) => return Err(target_error(path, "opening failed", error)),
+        };
+        if kind.is_block_device() {
+            return Self::open_device(path, len);
+        }
+        if kind.is_dir() {
+            return Err(refused("a directory, a file or a block device expected"));
+        }
+        if !kind.is_file() {
+            return Err(refused("neither a regular file nor a block device"));
+        }
+        if !force {
+            return Err(refused("the file exists already; --force overwrites it"));
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(|error| target_error(path, "opening failed", error))?;
+        let is_file = file.metadata().is_ok_and(|found| found.is_file());
+        if !is_file {
+            return Err(refused("it was replaced while it was opened"));
+        }
+        let target = Self::new(file, path, false);
+        target.set_len(0)?;
+        target.set_len(len)?;
+        Ok((target, None))
+    }
+
+    fn new(file: File, path: &Path, device: bool) -> Self {
+        Target { file: Arc::new(file), path: Arc::new(path.to_owned()), device }
+    }
+
+    fn create(path: &Path, len: u64) -> Result<(Self, Option<Created>)> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(|error| target_error(path, "creating failed", error))?;
+        let created = Created(Some(path.to_owned()));
+        let target = Self::new(file, path, false);
+        target.set_len(len)?;
+        Ok((target, Some(created)))
+    }
+
+    fn open_device(path: &Path, len: u64) -> Result<(Self, Option<Created>)> {
+        let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path);
+        let file = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => {
+                target_error(path, "refused", io::Error::other("the device is mounted or otherwise in use"))
+            }
+            _ => target_error(path, "opening failed", error),
+        })?;
+        let found = rustix::fs::seek(&file, SeekFrom::End(0));
+        let found = found.map_err(|error| target_error(path, "asking for its size failed", error.into()))?;
+        if found < len {
+            let text = format!("too small: it has {found} bytes, the volume {len}");
+            return Err(target_error(path, "refused", io::Error::other(text)));
+        }
+        Ok((Self::new(file, path, true), None))
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(|error| self.error(format!("setting its size to {len} bytes failed"), error))
+    }
+
+    /// Holes have to be written: what was there before is not zero.
+    pub(super) fn is_device(&self) -> bool {
+        self.device
+    }
+
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|error| self.error(format!("writing {} bytes at offset {offset} failed", bytes.len()), error))
+    }
+
+    /// Writes zeros.
+    pub(super) fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
+        let zeros = vec![0; ZEROS_LEN];
+        let (mut offset, mut left) = (offset, len);
+        while left > 0 {
+            let part = usize::try_from(left).unwrap_or(ZEROS_LEN).min(ZEROS_LEN);
+            self.write(offset, zeros.get(..part).unwrap_or_default())?;
+            offset = offset.saturating_add(part as u64);
+            left -= part as u64;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let read = self.file.read_exact_at(buf, offset);
+        read.map_err(|error| self.error(format!("reading back {} bytes at offset {offset} failed", buf.len()), error))
+    }
+
+    /// Waits until all is on the medium, a new file's name included.
+    pub(super) fn sync(&self) -> Result<()> {
+        let synced = self.file.sync_all().and_then(|()| {
+            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if self.device { Ok(()) } else { File::open(parent.unwrap_or(Path::new(".")))?.sync_all() }
+        });
+        synced.map_err(|error| self.error("syncing failed".into(), error))
+    }
+
+    /// Asks the kernel to read from the medium what is read next. It may not.
+    pub(super) fn forget_cached(&self) {
+        let _ = rustix::fs::fadvise(&*self.file, 0, None, Advice::DontNeed);
+    }
+
+    /// What was read back is not what was written.
+    pub(super) fn differs(&self, offset: u64, len: u64) -> Error {
+        let text = format!("{len} bytes at offset {offset} are not what was written");
+        self.error("verifying failed".into(), io::Error::new(io::ErrorKind::InvalidData, text))
+    }
+
+    fn error(&self, what: String, source: io::Error) -> Error {
+        Error::Target { target: self.path.display().to_string(), what, source }
+    }
+}
+
+fn target_error(path: &Path, what: &str, source: io::Error) -> Error {
+    Error::Target { target: path.display().to_string(), what: what.to_owned(), source }
+}

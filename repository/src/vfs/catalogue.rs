@@ -1,0 +1,87 @@
+//! The manifests of a snapshot.
+
+use super::{MapWalker, read_range};
+use crate::error::Named;
+use crate::reader::Reader;
+use crate::{Error, Result};
+use repo_format::catalogue::{CatalogueEntry, END_LEN, contents_range, parse_contents, parse_frame};
+use repo_format::snapshot::{CatalogueRoot, Snapshot};
+use std::ops::Range;
+
+/// A manifest as the table of contents names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TocEntry {
+    /// `group/kind/namespace/name`; the core group and cluster scope are empty.
+    pub path: String,
+    /// Where its frame begins in the stream.
+    pub offset: u64,
+    /// Bytes of JSON.
+    pub len: u32,
+}
+
+/// The manifests of one snapshot, with their table of contents in memory.
+pub struct Catalogue {
+    reader: Reader,
+    whose: String,
+    root: Option<CatalogueRoot>,
+    entries: Vec<CatalogueEntry>,
+}
+
+impl Catalogue {
+    /// Reads the table of contents; a snapshot without manifests has an empty one.
+    pub async fn open(reader: &Reader, snapshot: &Snapshot) -> Result<Self> {
+        let whose = format!("manifests of snapshot {}", snapshot.sid);
+        let mut catalogue = Catalogue { reader: reader.clone(), whose, root: snapshot.catalogue, entries: Vec::new() };
+        let Some(root) = snapshot.catalogue else { return Ok(catalogue) };
+        let end_start = root.size.saturating_sub(END_LEN as u64);
+        let end = catalogue.read(&root, end_start..root.size).await?;
+        let end = <[u8; END_LEN]>::try_from(end.as_slice())
+            .map_err(|_| Error::damage(&catalogue.whose, format!("{} bytes are no catalogue", root.size)))?;
+        let range = contents_range(root.size, end).named(&catalogue.whose)?;
+        let bytes = catalogue.read(&root, range.clone()).await?;
+        catalogue.entries = parse_contents(&bytes, range.start).named(&catalogue.whose)?;
+        Ok(catalogue)
+    }
+
+    /// What there is, rising by path.
+    pub fn contents(&self) -> impl Iterator<Item = TocEntry> + '_ {
+        self.entries.iter().map(|entry| {
+            // a frame is its path, its JSON and 6 bytes of lengths
+            let overhead = u32::try_from(entry.path.len()).unwrap_or(u32::MAX).saturating_add(6);
+            TocEntry { path: entry.path.clone(), offset: entry.offset, len: entry.frame_len.saturating_sub(overhead) }
+        })
+    }
+
+    /// The JSON of a manifest.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is none of this path; damage.
+    pub async fn manifest(&self, path: &str) -> Result<Vec<u8>> {
+        let found = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok();
+        let Some((root, entry)) = self.root.zip(found.and_then(|n| self.entries.get(n))) else {
+            return Err(Error::Usage { what: format!("{path:?}: no manifest of this path in the snapshot") });
+        };
+        let frame = self.read(&root, entry.range()).await?;
+        let object = format!("{}: {path}", self.whose);
+        parse_frame(&frame, entry).named(object).map(<[u8]>::to_vec)
+    }
+
+    async fn read(&self, root: &CatalogueRoot, range: Range<u64>) -> Result<Vec<u8>> {
+        let walker = MapWalker::catalogue(&self.reader, &self.whose, root, range.clone())?;
+        let exec = self.reader.repository().exec();
+        exec.unless_cancelled(read_range(walker, range)).await
+    }
+}
+
+/// The manifests of a snapshot, rising by path.
+pub async fn manifests(reader: &Reader, snapshot: &Snapshot) -> Result<Vec<TocEntry>> {
+    Ok(Catalogue::open(reader, snapshot).await?.contents().collect())
+}
+
+/// One manifest's JSON. For many of them, [`Catalogue`] reads the table of contents once.
+///
+/// # Errors
+/// As [`Catalogue::manifest`].
+pub async fn manifest(reader: &Reader, snapshot: &Snapshot, path: &str) -> Result<Vec<u8>> {
+    Catalogue::open(reader, snapshot).await?.manifest(path).await
+}

@@ -1,0 +1,123 @@
+//! The read-only view: what a snapshot holds, read piece by piece.
+
+mod catalogue;
+mod walk;
+
+pub use catalogue::{Catalogue, TocEntry, manifest, manifests};
+pub use walk::{Extent, MapWalker};
+
+use crate::reader::Reader;
+use crate::{Error, ErrorKind, Repository, Result, gc, index};
+use repo_format::Id;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Plain bytes of chunks that are read in one go.
+const READ_LEN: u64 = 8 << 20;
+
+/// Reads the whole index and gives a reader over it, and what of the index could not be read.
+pub async fn reader(repository: &Repository) -> Result<(Reader, Vec<Error>)> {
+    let view = gc::view(repository).await?;
+    let listing = index::list_runs(repository).await?;
+    let (index, problems) = index::load(repository, &listing, view.floor, &view.dead).await?;
+    Ok((Reader::new(repository.clone(), Arc::new(index)), problems))
+}
+
+/// Plain contents of records in the order asked for, from whichever location is good.
+///
+/// Before damage is reported the index is read once more: records may have moved to other packs.
+pub(crate) async fn read_all(reader: &Reader, ids: &[Id]) -> Result<Vec<Vec<u8>>> {
+    let (mut found, failures) = reader.read(ids).await?;
+    let Some((_, first)) = failures.first() else {
+        return Ok(found.into_iter().map(Option::unwrap_or_default).collect());
+    };
+    if first.kind() != ErrorKind::Damage {
+        return Err(failures.into_iter().next().map_or_else(lost, |(_, error)| error));
+    }
+    let (fresh, mut problems) = self::reader(reader.repository()).await?;
+    let wanted: Vec<Id> = failures.iter().filter_map(|(n, _)| ids.get(*n).copied()).collect();
+    let (again, still) = fresh.read(&wanted).await?;
+    if let Some((_, error)) = still.into_iter().next() {
+        // what the index lost explains more than that it does not know an id
+        let unknown = reader.index().find_all(&wanted.first().unwrap_or(&Id::ZERO).short()).is_empty();
+        return Err(if unknown { problems.pop().unwrap_or(error) } else { error });
+    }
+    for ((n, _), plain) in failures.iter().zip(again) {
+        if let Some(slot) = found.get_mut(*n) {
+            *slot = plain;
+        }
+    }
+    Ok(found.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+fn lost() -> Error {
+    Error::internal("a failure without an error")
+}
+
+/// Says whose record it was that is damaged.
+pub(crate) fn within(whose: &str, error: Error) -> Error {
+    if error.kind() != ErrorKind::Damage {
+        return error;
+    }
+    match error {
+        Error::Damage { object, detail } => Error::Damage { object: format!("{whose}: {object}"), detail },
+        Error::Format { object, source } => Error::Format { object: format!("{whose}: {object}"), source },
+        other => other,
+    }
+}
+
+/// Bytes `range` of the stream that a walker walks, which the caller has bounded; only the chunks that it
+/// touches are read.
+async fn read_range(mut walker: MapWalker, range: Range<u64>) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut extents = Vec::new();
+    while walker.next_batch(&mut extents).await? {
+        for group in groups(&extents) {
+            let ids: Vec<Id> = group.iter().filter_map(|extent| extent.id).collect();
+            let read = read_all(walker.reader(), &ids).await;
+            let mut plains = read.map_err(|error| within(walker.whose(), error))?.into_iter();
+            for extent in group {
+                let id = extent.id.ok_or_else(|| Error::internal("a stream with a hole"))?;
+                let plain = check_len(plains.next().unwrap_or_default(), extent, &id)
+                    .map_err(|error| within(walker.whose(), error))?;
+                let part = overlap(extent, &range);
+                let part = usize::try_from(part.start).ok().zip(usize::try_from(part.end).ok());
+                let part = part.and_then(|(start, end)| plain.get(start..end));
+                out.extend_from_slice(part.ok_or_else(|| Error::internal("a chunk beside its extent"))?);
+            }
+        }
+        extents.clear();
+    }
+    Ok(out)
+}
+
+/// The part of an extent that lies in `range`, counted from the extent's start.
+fn overlap(extent: &Extent, range: &Range<u64>) -> Range<u64> {
+    let start = range.start.saturating_sub(extent.offset).min(extent.len);
+    let end = range.end.saturating_sub(extent.offset).min(extent.len);
+    start..end.max(start)
+}
+
+/// Extents in groups of at most 8 MiB, or one.
+fn groups(extents: &[Extent]) -> Vec<&[Extent]> {
+    let mut groups = Vec::new();
+    let (mut start, mut len) = (0, 0u64);
+    for (n, extent) in extents.iter().enumerate() {
+        if n > start && len.saturating_add(extent.len) > READ_LEN {
+            groups.extend(extents.get(start..n));
+            (start, len) = (n, 0);
+        }
+        len = len.saturating_add(extent.len);
+    }
+    groups.extend(extents.get(start..).filter(|rest| !rest.is_empty()));
+    groups
+}
+
+/// A chunk must be as long as the map says.
+pub(crate) fn check_len(plain: Vec<u8>, extent: &Extent, id: &Id) -> Result<Vec<u8>> {
+    if plain.len() as u64 == extent.len {
+        return Ok(plain);
+    }
+    let detail = format!("is {} bytes long, its map says {}", plain.len(), extent.len);
+    Err(Error::damage(format!("chunk {id}"), detail))
+}
