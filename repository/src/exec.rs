@@ -198,9 +198,10 @@ impl Exec {
                 std::task::Poll::Pending
             }
         });
-        match select(pin!(work), cancelled).await {
-            Either::Left((result, _)) => result,
-            Either::Right(_) => Err(Error::Cancelled),
+        // asked first: work that is always ready must not keep a cancel waiting
+        match select(cancelled, pin!(work)).await {
+            Either::Left(_) => Err(Error::Cancelled),
+            Either::Right((result, _)) => result,
         }
     }
 }

@@ -106,7 +106,11 @@ fn open(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<Optio
 }
 
 fn check_sid(name: &ObjectName, expected: SnapshotId, found: SnapshotId) -> Result<()> {
-    if found == expected { Ok(()) } else { Err(Error::damage(name, format!("says that it is of snapshot {found}"))) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::damage(name, format!("says that it is of snapshot {found}")))
+    }
 }
 
 /// Snapshots that a signed marker or plan gives up.
@@ -119,8 +123,9 @@ async fn forgotten(repository: &Repository, problems: &mut Vec<Error>) -> Result
         }
     };
     let listed = repository.store().list(FORGET_PREFIX).await?;
-    let mut markers =
-        iter(listed).map(|(name, _)| async move { read_marker(repository, name).await }).buffered(READS_IN_FLIGHT);
+    let mut markers = iter(listed)
+        .map(|(name, _)| async move { read_marker(repository, name).await })
+        .buffered(READS_IN_FLIGHT);
     while let Some(marker) = markers.next().await {
         match marker {
             Ok(sid) => sids.extend(sid),
@@ -204,7 +209,8 @@ pub fn find<'a>(entries: &'a [SnapshotEntry], spec: &str, filter: &Filter) -> Re
     let mut wanted = entries.iter().filter(|entry| filter.matches(entry));
     if spec == "latest" {
         let newest = wanted.filter(|entry| !entry.forgotten).max_by_key(|entry| (entry.time_ms(), entry.id));
-        let among = if *filter == Filter::default() { "there is no snapshot" } else { "no snapshot fits the filter" };
+        let among =
+            if *filter == Filter::default() { "there is no snapshot" } else { "no snapshot fits the filter" };
         return newest.ok_or_else(|| Error::Usage { what: format!("latest: {among}") });
     }
     let text = spec.to_ascii_lowercase().replace('-', "");
@@ -219,7 +225,9 @@ pub fn find<'a>(entries: &'a [SnapshotEntry], spec: &str, filter: &Filter) -> Re
     let shown: String = spec.chars().filter(|c| !c.is_control()).take(80).collect();
     match found.as_slice() {
         [one] => Ok(one),
-        [] => Err(Error::Usage { what: format!("snapshot {shown:?}: none matches; `orlop snapshots` lists them") }),
+        [] => Err(Error::Usage {
+            what: format!("snapshot {shown:?}: none matches; `orlop snapshots` lists them"),
+        }),
         several => {
             let names: Vec<String> =
                 several.iter().take(CANDIDATES_NAMED_MAX).map(|entry| short_id(&entry.id)).collect();
@@ -261,7 +269,10 @@ mod tests {
         assert_eq!(find(&entries, &entries[0].id.to_string(), &any), Ok(0x10));
         assert_eq!(find(&entries, "latest", &any), Ok(0x22));
         assert_eq!(find(&entries, "latest", &Filter { until_ms: Some(20), ..Filter::default() }), Ok(0x21));
-        assert_eq!(find(&entries, "latest", &Filter { since_ms: Some(1001), ..Filter::default() }).is_err(), true);
+        assert_eq!(
+            find(&entries, "latest", &Filter { since_ms: Some(1001), ..Filter::default() }).is_err(),
+            true
+        );
         let ambiguous = find(&entries, "0101", &any).unwrap_err();
         assert!(ambiguous.contains("3 match: 01010110, 01010121, 01010122"), "{ambiguous}");
         for unknown in ["", "ff", "xyz", "\n"] {

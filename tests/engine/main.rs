@@ -1,3 +1,8 @@
 //! The engine end to end, on one seeded thread over a store in memory.
 
 mod backup;
+mod commit;
+mod crash;
+mod flips;
+mod roles;
+mod roundtrip;

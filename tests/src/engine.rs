@@ -3,12 +3,15 @@
 use repo_format::config::Chunking;
 use repo_format::kdf::Secret;
 use repository::backup::{BackupReport, BackupRequest, ManifestInput, VolumeInput, backup};
+use repository::check::{CheckOptions, CheckReport, ReadData, check};
 use repository::env::seeded::{ManualClock, env};
 use repository::init::{InitOptions, Initialised, init};
 use repository::progress::Progress;
+use repository::restore::{RestoreRequest, RestoreVolume, restore};
+use repository::snapshots::SnapshotEntry;
 use repository::source::{BlockSource, ChangeToken, VolumeSource};
 use repository::store::{Driver, MemoryDriver};
-use repository::{Credential, Env, Exec, Repository, Result};
+use repository::{CancelHandle, Credential, Env, Exec, Repository, Result};
 use std::io;
 use std::sync::Arc;
 
@@ -117,4 +120,95 @@ pub fn stream(name: &str, data: &[u8]) -> VolumeInput {
 /// A manifest of a request.
 pub fn manifest(name: &str, json: &str) -> ManifestInput {
     ManifestInput { path: format!("/ConfigMap/shop/{name}"), json: json.as_bytes().to_vec() }
+}
+
+impl Bench {
+    /// A bench over another store with the same environment and owner.
+    pub fn over(&self, store: MemoryDriver) -> Self {
+        Bench {
+            env: self.env.clone(),
+            clock: self.clock.clone(),
+            exec: Exec::inline(),
+            store,
+            owner: self.owner.clone(),
+        }
+    }
+
+    /// A bench over a copy of the store that shares nothing with it.
+    pub fn fork(&self) -> Self {
+        self.over(self.store.fork())
+    }
+
+    /// `check --read-data` as the owner.
+    pub fn check(&self) -> Result<CheckReport> {
+        let driver = Arc::new(self.store.clone());
+        run(check(&self.open_on(driver, &self.owner)?, all_data(), &Arc::new(Progress::default())))
+    }
+
+    /// Restores a volume of a snapshot, by way of a file.
+    pub fn restore(&self, entry: &SnapshotEntry, name: &str) -> Result<Vec<u8>> {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("image");
+        let volumes = vec![RestoreVolume { name: name.to_owned(), target: target.clone() }];
+        let request =
+            RestoreRequest { snapshot: entry.snapshot.clone(), volumes, force: false, verify: false };
+        run(restore(&self.open(), request, &Arc::new(Progress::default())))?;
+        Ok(std::fs::read(target).unwrap())
+    }
+
+    /// All snapshots, oldest first; every one of them can be read.
+    pub fn snapshots(&self) -> Vec<SnapshotEntry> {
+        let (entries, problems) = run(repository::snapshots::list(&self.open())).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        entries
+    }
+}
+
+/// Everything is read.
+pub fn all_data() -> CheckOptions {
+    CheckOptions { read_data: ReadData::All, snapshots: Vec::new() }
+}
+
+/// A volume that cancels its own backup once it is read at or beyond an offset.
+pub struct CancellingVolume {
+    inner: MemoryVolume,
+    at: u64,
+    cancel: CancelHandle,
+}
+
+impl CancellingVolume {
+    /// Cancels when `at` is reached.
+    pub fn new(inner: MemoryVolume, at: u64, cancel: CancelHandle) -> Self {
+        CancellingVolume { inner, at, cancel }
+    }
+
+    /// As a volume of a request.
+    pub fn into_input(self, name: &str) -> VolumeInput {
+        VolumeInput { name: name.to_owned(), source: VolumeSource::Blocks(Arc::new(self)) }
+    }
+}
+
+impl BlockSource for CancellingVolume {
+    fn byte_len(&self) -> u64 {
+        self.inner.byte_len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        if offset >= self.at {
+            self.cancel.cancel();
+        }
+        self.inner.read_at(offset, buf)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
+
+    fn finish(&self, _: u64) -> io::Result<Option<ChangeToken>> {
+        Ok(None)
+    }
+
+    fn change_token(&self) -> Option<ChangeToken> {
+        None
+    }
 }

@@ -39,8 +39,9 @@ pub struct Entry {
 pub struct Index {
     packs: Vec<PackInfo>,
     entries: Vec<Entry>,
-    /// Where the entries of each first two id bytes begin; one more for the end.
+    /// Where the entries of each id prefix of `prefix_bits` bits begin; one more for the end.
     directory: Vec<u32>,
+    prefix_bits: u32,
 }
 
 impl Index {
@@ -50,9 +51,11 @@ impl Index {
         entries.truncate(u32::MAX as usize);
         entries.sort_unstable();
         entries.dedup();
-        let mut directory = vec![0u32; (1 << 16) + 1];
+        // some 16 entries to a prefix
+        let prefix_bits = (entries.len() >> 4).checked_ilog2().unwrap_or(0).min(16);
+        let mut directory = vec![0u32; (1 << prefix_bits) + 1];
         for entry in &entries {
-            if let Some(count) = directory.get_mut(usize::from(prefix(&entry.id)) + 1) {
+            if let Some(count) = directory.get_mut(prefix(&entry.id, prefix_bits) + 1) {
                 *count += 1;
             }
         }
@@ -61,7 +64,7 @@ impl Index {
             sum += *count;
             *count = sum;
         }
-        Index { packs, entries, directory }
+        Index { packs, entries, directory, prefix_bits }
     }
 
     /// Packs, in no order that means anything.
@@ -81,7 +84,7 @@ impl Index {
 
     /// Every location of an id.
     pub fn find_all(&self, id: &[u8; 16]) -> &[Entry] {
-        let bucket = usize::from(prefix(id));
+        let bucket = prefix(id, self.prefix_bits);
         let (Some(start), Some(end)) = (self.directory.get(bucket), self.directory.get(bucket + 1)) else {
             return &[];
         };
@@ -92,8 +95,8 @@ impl Index {
     }
 }
 
-fn prefix(id: &[u8; 16]) -> u16 {
-    u16::from_be_bytes([id[0], id[1]])
+fn prefix(id: &[u8; 16], bits: u32) -> usize {
+    usize::from(u16::from_be_bytes([id[0], id[1]])) >> (16 - bits)
 }
 
 #[cfg(test)]

@@ -124,7 +124,8 @@ fn push_write(writes: &mut Vec<(u64, Range<usize>)>, offset: u64, range: Range<u
 fn write(target: &Target, tools: &Tools) -> Result<u64> {
     let mut written = 0u64;
     for (offset, range) in &tools.writes {
-        let bytes = tools.all.get(range.clone()).ok_or_else(|| Error::internal("a write beside its buffer"))?;
+        let bytes =
+            tools.all.get(range.clone()).ok_or_else(|| Error::internal("a write beside its buffer"))?;
         target.write(*offset, bytes)?;
         written = written.saturating_add(bytes.len() as u64);
     }

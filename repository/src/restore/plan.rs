@@ -111,7 +111,8 @@ async fn locate(reader: &Reader, pieces: &[Piece]) -> Result<(Vec<(usize, Locati
     let mut unplaced = Vec::new();
     for group in order.chunks(1 << 12) {
         let packs: BTreeSet<u32> = group.iter().filter_map(|(pack, _)| *pack).collect();
-        let packs: Vec<PackInfo> = packs.iter().filter_map(|n| index.packs().get(*n as usize).cloned()).collect();
+        let packs: Vec<PackInfo> =
+            packs.iter().filter_map(|n| index.packs().get(*n as usize).cloned()).collect();
         let read = |pack: PackInfo| async move { reader.trailer(&pack).await };
         // a failure shows again below, with the record that it is about
         iter(packs).map(read).buffer_unordered(TRAILERS_IN_FLIGHT).count().await;

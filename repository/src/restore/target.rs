@@ -107,7 +107,9 @@ impl Target {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        self.file.set_len(len).map_err(|error| self.error(format!("setting its size to {len} bytes failed"), error))
+        self.file
+            .set_len(len)
+            .map_err(|error| self.error(format!("setting its size to {len} bytes failed"), error))
     }
 
     /// Holes have to be written: what was there before is not zero.
@@ -117,7 +119,9 @@ impl Target {
 
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all_at(bytes, offset);
-        written.map_err(|error| self.error(format!("writing {} bytes at offset {offset} failed", bytes.len()), error))
+        written.map_err(|error| {
+            self.error(format!("writing {} bytes at offset {offset} failed", bytes.len()), error)
+        })
     }
 
     /// Writes zeros.
@@ -135,7 +139,9 @@ impl Target {
 
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let read = self.file.read_exact_at(buf, offset);
-        read.map_err(|error| self.error(format!("reading back {} bytes at offset {offset} failed", buf.len()), error))
+        read.map_err(|error| {
+            self.error(format!("reading back {} bytes at offset {offset} failed", buf.len()), error)
+        })
     }
 
     /// Waits until all is on the medium, a new file's name included.

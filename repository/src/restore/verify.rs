@@ -73,7 +73,9 @@ impl<I: Iterator<Item = Extent>> Iterator for Units<I> {
 
 /// Compares one unit and says how long it is.
 async fn check_unit(repository: Repository, target: Target, unit: Vec<Extent>) -> Result<u64> {
-    let Some((first, len)) = unit.first().map(|first| (first.offset, unit.iter().map(|e| e.len).sum::<u64>())) else {
+    let Some((first, len)) =
+        unit.first().map(|first| (first.offset, unit.iter().map(|e| e.len).sum::<u64>()))
+    else {
         return Ok(0);
     };
     let exec = repository.exec().clone();

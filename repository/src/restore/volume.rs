@@ -4,10 +4,10 @@ use super::RestoreReport;
 use super::fetch::{self, Buffers, Shared};
 use super::plan::{Limits, Piece, Window, next_window};
 use super::target::Target;
+use crate::Result;
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::vfs::{self, Extent, MapWalker};
-use crate::Result;
 use futures::stream::{FuturesUnordered, StreamExt};
 use repo_format::Id;
 use repo_format::snapshot::Volume;
@@ -118,7 +118,8 @@ impl Run<'_> {
             let plain = vfs::check_len(plain, &extent, &piece.id).map_err(named)?;
             let (target, offsets) = (self.shared.target.clone(), piece.offsets.clone());
             let exec = self.shared.reader.repository().exec();
-            exec.blocking(move || offsets.iter().try_for_each(|offset| target.write(*offset, &plain))).await??;
+            exec.blocking(move || offsets.iter().try_for_each(|offset| target.write(*offset, &plain)))
+                .await??;
             self.count(piece.len.saturating_mul(piece.offsets.len() as u64));
         }
         Ok(())

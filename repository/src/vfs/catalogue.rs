@@ -31,7 +31,8 @@ impl Catalogue {
     /// Reads the table of contents; a snapshot without manifests has an empty one.
     pub async fn open(reader: &Reader, snapshot: &Snapshot) -> Result<Self> {
         let whose = format!("manifests of snapshot {}", snapshot.sid);
-        let mut catalogue = Catalogue { reader: reader.clone(), whose, root: snapshot.catalogue, entries: Vec::new() };
+        let mut catalogue =
+            Catalogue { reader: reader.clone(), whose, root: snapshot.catalogue, entries: Vec::new() };
         let Some(root) = snapshot.catalogue else { return Ok(catalogue) };
         let end_start = root.size.saturating_sub(END_LEN as u64);
         let end = catalogue.read(&root, end_start..root.size).await?;
@@ -48,7 +49,11 @@ impl Catalogue {
         self.entries.iter().map(|entry| {
             // a frame is its path, its JSON and 6 bytes of lengths
             let overhead = u32::try_from(entry.path.len()).unwrap_or(u32::MAX).saturating_add(6);
-            TocEntry { path: entry.path.clone(), offset: entry.offset, len: entry.frame_len.saturating_sub(overhead) }
+            TocEntry {
+                path: entry.path.clone(),
+                offset: entry.offset,
+                len: entry.frame_len.saturating_sub(overhead),
+            }
         })
     }
 

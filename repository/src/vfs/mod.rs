@@ -8,6 +8,7 @@ pub use walk::{Extent, MapWalker};
 
 use crate::reader::Reader;
 use crate::{Error, ErrorKind, Repository, Result, gc, index};
+use futures::future::BoxFuture;
 use repo_format::Id;
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub(crate) async fn read_all(reader: &Reader, ids: &[Id]) -> Result<Vec<Vec<u8>>
     if first.kind() != ErrorKind::Damage {
         return Err(failures.into_iter().next().map_or_else(lost, |(_, error)| error));
     }
-    let (fresh, mut problems) = self::reader(reader.repository()).await?;
+    let (fresh, mut problems) = fresh_reader(reader.repository().clone()).await?;
     let wanted: Vec<Id> = failures.iter().filter_map(|(n, _)| ids.get(*n).copied()).collect();
     let (again, still) = fresh.read(&wanted).await?;
     if let Some((_, error)) = still.into_iter().next() {
@@ -48,6 +49,11 @@ pub(crate) async fn read_all(reader: &Reader, ids: &[Id]) -> Result<Vec<Vec<u8>>
         }
     }
     Ok(found.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// [`reader`], as a future that can be sent whatever it borrows inside.
+fn fresh_reader(repository: Repository) -> BoxFuture<'static, Result<(Reader, Vec<Error>)>> {
+    Box::pin(async move { reader(&repository).await })
 }
 
 fn lost() -> Error {

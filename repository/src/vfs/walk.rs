@@ -80,11 +80,22 @@ impl MapWalker {
     }
 
     /// Over the part `range` of a catalogue.
-    pub(super) fn catalogue(reader: &Reader, whose: &str, root: &CatalogueRoot, range: Range<u64>) -> Result<Self> {
+    pub(super) fn catalogue(
+        reader: &Reader,
+        whose: &str,
+        root: &CatalogueRoot,
+        range: Range<u64>,
+    ) -> Result<Self> {
         Self::stream(reader, whose, root.root, root.size, range)
     }
 
-    fn new(reader: &Reader, whose: &str, range: Range<u64>, root: Option<Child>, hole: Option<Extent>) -> Self {
+    fn new(
+        reader: &Reader,
+        whose: &str,
+        range: Range<u64>,
+        root: Option<Child>,
+        hole: Option<Extent>,
+    ) -> Self {
         let level = root.map(|child| Level { nodes: [Node { child, offset: 0 }].into(), leaves: false });
         let levels = level.into_iter().collect();
         MapWalker { reader: reader.clone(), whose: whose.to_owned(), range, levels, hole }

@@ -1,0 +1,225 @@
+//! Steps c3 to c5 beside a prune: what it condemns in between is mended, what it forgets is no
+//! parent, what overtakes the session starts it anew, and a taken name is left alone.
+
+use repo_format::gc_record::{Dead, Forgotten, Plan, Sweep};
+use repo_format::layout::ObjectName;
+use repo_format::sealed::{Class, object_hash};
+use repo_format::{PackId, SnapshotId};
+use repository::backup::{BackupReport, BackupRequest, backup};
+use repository::progress::Progress;
+use repository::store::MemoryDriver;
+use repository::store::fault::{Fault, FaultDriver, Verb};
+use repository::{Repository, Result};
+use std::sync::{Arc, Mutex};
+use tests::engine::{Bench, run, stream, volume};
+
+/// Names of all packs, in order.
+fn packs(store: &MemoryDriver) -> Vec<PackId> {
+    let mut packs: Vec<PackId> = store
+        .names()
+        .iter()
+        .filter_map(|name| match ObjectName::parse(name) {
+            Ok(ObjectName::DataPack(pack) | ObjectName::MapPack(pack)) => Some(pack),
+            _ => None,
+        })
+        .collect();
+    packs.sort();
+    packs
+}
+
+/// Puts plan 0, as a prune would.
+fn put_plan(
+    owner: &Repository,
+    store: &MemoryDriver,
+    candidates: Vec<PackId>,
+    forgotten: Vec<SnapshotId>,
+    floor: u64,
+) {
+    let name = ObjectName::Plan(0);
+    let forgotten = if forgotten.is_empty() { vec![] } else { vec![Forgotten { g: 0, sids: forgotten }] };
+    let plan = Plan { candidates, forgotten, floor, prev: None }.encode().unwrap();
+    store.tamper(&name.to_string(), owner.seal_signed(Class::Plan, &name, &plan).unwrap());
+}
+
+/// Puts sweep 0 for the plan that is there, and deletes what it condemns.
+fn put_sweep(owner: &Repository, store: &MemoryDriver, condemned: Vec<PackId>, floor: u64) {
+    let name = ObjectName::Sweep(0);
+    let prev = object_hash(&store.bytes(&ObjectName::Plan(0).to_string()).unwrap());
+    let dead = vec![Dead { g: 0, at: 1, packs: condemned.clone() }];
+    let sweep = Sweep { condemned: condemned.clone(), dead, floor, prev }.encode().unwrap();
+    store.tamper(&name.to_string(), owner.seal_signed(Class::Sweep, &name, &sweep).unwrap());
+    for pack in condemned {
+        store.lose(&ObjectName::DataPack(pack).to_string());
+        store.lose(&ObjectName::MapPack(pack).to_string());
+    }
+}
+
+/// Backs up while `meanwhile` happens once, right after the first pending record was put.
+fn backup_while(
+    bench: &Bench,
+    request: BackupRequest,
+    meanwhile: impl Fn(&Repository, &MemoryDriver) + Send + Sync + 'static,
+) -> Result<BackupReport> {
+    let owner = bench.open();
+    let store = bench.store.clone();
+    let announced = Mutex::new(0);
+    let plan = move |_, verb, name: &str| {
+        let mut announced = announced.lock().unwrap();
+        if verb == Verb::Put && name.starts_with("pending/") {
+            *announced += 1;
+        } else if *announced == 1 && name == "gc/" {
+            *announced += 1;
+            meanwhile(&owner, &store);
+        }
+        Fault::None
+    };
+    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+    let repository = bench.open_on(driver, &bench.owner)?;
+    run(backup(&repository, request, &Arc::new(Progress::default())))
+}
+
+fn of(name: &str, data: &[u8]) -> BackupRequest {
+    BackupRequest { volumes: vec![volume(name, data)], ..Default::default() }
+}
+
+#[test]
+fn condemned_packs_are_mended_by_copies() {
+    let bench = Bench::new(51);
+    let data = tests::data::mixed(1, 500_000);
+    let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
+    let old = packs(&bench.store);
+    let candidates = old.clone();
+    // another name: the chunks are reused by way of the index, not of a parent
+    let report = backup_while(&bench, of("v/two", &data), move |owner, store| {
+        put_plan(owner, store, candidates.clone(), vec![first], 0);
+    })
+    .unwrap();
+    assert_eq!(report.chunks_new, 0);
+    let owner = bench.open();
+    bench.store.lose(&ObjectName::Snapshot(first).to_string());
+    put_sweep(&owner, &bench.store, old, 0);
+    let snapshots = bench.snapshots();
+    assert_eq!(snapshots.len(), 1);
+    assert!(bench.restore(&snapshots[0], "v/two").unwrap() == data);
+    assert_eq!(bench.check().unwrap().errors.len(), 0);
+}
+
+#[test]
+fn a_parent_that_is_forgotten_is_walked() {
+    let bench = Bench::new(52);
+    let data = tests::data::mixed(2, 9 << 20);
+    let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
+    let old = packs(&bench.store);
+    let candidates = old.clone();
+    let mut new = data.clone();
+    new[5_000_000..5_100_000].fill(7);
+    // all but one segment is inherited from the parent and was never looked up
+    backup_while(&bench, of("v/one", &new), move |owner, store| {
+        put_plan(owner, store, candidates.clone(), vec![first], 0);
+    })
+    .unwrap();
+    let owner = bench.open();
+    bench.store.lose(&ObjectName::Snapshot(first).to_string());
+    put_sweep(&owner, &bench.store, old, 0);
+    assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == new);
+    assert_eq!(bench.check().unwrap().errors.len(), 0);
+}
+
+#[test]
+fn a_record_that_is_gone_is_read_from_the_source_again() {
+    let bench = Bench::new(53);
+    let data = tests::data::mixed(3, 300_000);
+    let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
+    let old = packs(&bench.store);
+    let report = backup_while(&bench, of("v/two", &data), move |owner, store| {
+        // undelete window 0: planned, swept and deleted before the session looks
+        put_plan(owner, store, old.clone(), vec![first], 0);
+        store.lose(&ObjectName::Snapshot(first).to_string());
+        put_sweep(owner, store, old.clone(), 0);
+    })
+    .unwrap();
+    assert!(report.chunks_new > 0, "read again: {report:?}");
+    assert!(bench.restore(&bench.snapshots()[0], "v/two").unwrap() == data);
+    assert_eq!(bench.check().unwrap().errors.len(), 0);
+}
+
+#[test]
+fn a_floor_above_the_session_starts_it_anew() {
+    let bench = Bench::new(54);
+    let data = tests::data::mixed(4, 300_000);
+    let pending_before = bench.store.names().iter().filter(|name| name.starts_with("pending/")).count();
+    let report = backup_while(&bench, of("v/one", &data), |owner, store| {
+        put_plan(owner, store, vec![], vec![], 1);
+        put_sweep(owner, store, vec![], 1);
+    })
+    .unwrap();
+    assert!(report.snapshot_id.is_some());
+    assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == data);
+    assert_eq!(bench.check().unwrap().errors.len(), 0);
+    let pending = bench.store.names().iter().filter(|name| name.starts_with("pending/")).count();
+    assert_eq!(pending, pending_before, "the old announcement is taken back");
+    // a stream cannot be read twice, and says so
+    let bench = Bench::new(55);
+    let request = BackupRequest { volumes: vec![stream("v/pipe", &data)], ..Default::default() };
+    let error = backup_while(&bench, request, |owner, store| {
+        put_plan(owner, store, vec![], vec![], 1);
+        put_sweep(owner, store, vec![], 1);
+    })
+    .unwrap_err();
+    assert_eq!(error.kind(), repository::ErrorKind::Conflict, "{error}");
+    assert!(bench.snapshots().is_empty());
+}
+
+#[test]
+fn a_taken_name_is_left_alone() {
+    let bench = Bench::new(56);
+    let data = tests::data::mixed(5, 50_000);
+    let store = bench.store.clone();
+    let planted = Mutex::new(None);
+    let plan = move |_, verb, name: &str| {
+        let mut planted = planted.lock().unwrap();
+        if verb == Verb::Put && name.starts_with("snapshots/") && planted.is_none() {
+            // a prune's tombstone comes first
+            store.tamper(name, b"tombstone".to_vec());
+            *planted = Some(name.to_owned());
+        }
+        Fault::None
+    };
+    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+    let repository = bench.open_on(driver, &bench.owner).unwrap();
+    let report = run(backup(&repository, of("v/one", &data), &Arc::new(Progress::default()))).unwrap();
+    let names: Vec<String> =
+        bench.store.names().into_iter().filter(|name| name.starts_with("snapshots/")).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let ours = ObjectName::Snapshot(report.snapshot_id.unwrap()).to_string();
+    let theirs = names.iter().find(|name| **name != ours).unwrap();
+    assert_eq!(bench.store.bytes(theirs).unwrap(), "tombstone", "never overwritten");
+}
+
+/// The snapshot whose put was acknowledged by nobody is committed once, and only once.
+#[test]
+fn an_ambiguous_commit_is_looked_up_not_repeated() {
+    for (fault, expected) in [(Fault::FailAfter, 1), (Fault::FailBefore, 1)] {
+        let bench = Bench::new(57);
+        let puts = Arc::new(Mutex::new(Vec::new()));
+        let seen = puts.clone();
+        let plan = move |_, verb, name: &str| {
+            if verb == Verb::Put && name.starts_with("snapshots/") {
+                let mut seen = seen.lock().unwrap();
+                seen.push(name.to_owned());
+                if seen.len() == 1 {
+                    return fault;
+                }
+            }
+            Fault::None
+        };
+        let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+        let repository = bench.open_on(driver, &bench.owner).unwrap();
+        run(backup(&repository, of("v/one", &[3; 9000]), &Arc::new(Progress::default()))).unwrap();
+        assert_eq!(bench.snapshots().len(), expected);
+        let mut names = puts.lock().unwrap().clone();
+        let sent = names.len();
+        names.dedup();
+        assert_eq!(names.len(), sent, "no name is put twice");
+    }
+}
