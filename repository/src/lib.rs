@@ -30,4 +30,6 @@ pub use env::Env;
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{CancelHandle, Exec};
 pub use repo::{Identity, Repository};
+/// The format, for those who name its types and may not depend on it themselves.
+pub use repo_format;
 pub use store::Store;
