@@ -1,0 +1,97 @@
+//! `ls`: the volumes and manifests of a snapshot, as a tree of paths.
+
+use super::manifests::{ManifestEntry, Manifests};
+use super::select;
+use crate::args::LsArgs;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::format::Snapshot;
+use crate::text;
+use repository::{ErrorKind, Repository};
+use serde_json::{Value, json};
+
+/// One line of the listing.
+struct Entry {
+    path: String,
+    document: Value,
+    bytes: u64,
+}
+
+pub(super) async fn run(context: &Context, args: LsArgs) -> Result<(), Failure> {
+    let repository = context.open().await?;
+    let snapshot = select::one(context, &repository, &args.snapshot, args.filter).await?.snapshot;
+    let wanted = args.path.as_deref().unwrap_or_default().trim_matches('/');
+    let mut entries = volumes(&snapshot);
+    let mut left_out = None;
+    if !wanted.starts_with("volumes") {
+        match manifest_entries(context, &repository, &snapshot).await {
+            Ok(found) => entries.extend(found),
+            // whoever may only write can still see the volumes
+            Err(Failure::Engine(error)) if error.kind() == ErrorKind::WrongKey && wanted.is_empty() => {
+                left_out = Some(error);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    entries.retain(|entry| is_below(&entry.path, wanted));
+    if entries.is_empty() && !wanted.is_empty() {
+        return Err(Failure::failed(format!("{wanted:?}: nothing of this name in the snapshot")));
+    }
+    if context.output.json() {
+        context.output.value(&entries.into_iter().map(|entry| entry.document).collect())?;
+    } else {
+        for entry in entries {
+            context.output.line(format!("{:>14}  {}", entry.bytes, text::one_line(&entry.path)))?;
+        }
+    }
+    match left_out {
+        Some(error) => Err(Failure::Said(Exit::Partial, format!("manifests were left out: {error}"))),
+        None => Ok(()),
+    }
+}
+
+fn volumes(snapshot: &Snapshot) -> Vec<Entry> {
+    let entry = |name: &str, bytes| {
+        let path = format!("volumes/{name}");
+        Entry {
+            document: json!({"path": path, "kind": "volume", "volume": name, "bytes": bytes}),
+            path,
+            bytes,
+        }
+    };
+    snapshot.volumes.iter().map(|volume| entry(&volume.name, volume.size)).collect()
+}
+
+async fn manifest_entries(
+    context: &Context,
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Vec<Entry>, Failure> {
+    let manifests = Manifests::open(context, repository, snapshot).await?;
+    let entry = |entry: ManifestEntry| {
+        let path = format!("manifests/{}", entry.file.display());
+        let document = json!({"path": path, "kind": "manifest", "manifest": entry.path, "bytes": entry.len});
+        Entry { path, document, bytes: entry.len }
+    };
+    Ok(manifests.entries.into_iter().map(entry).collect())
+}
+
+/// Whether `path` is `wanted` or lies below it.
+fn is_below(path: &str, wanted: &str) -> bool {
+    path.strip_prefix(wanted)
+        .is_some_and(|rest| wanted.is_empty() || rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_end_at_slashes() {
+        assert!(is_below("volumes/shop/data", "") && is_below("volumes/shop/data", "volumes/shop"));
+        assert!(is_below("volumes/shop/data", "volumes/shop/data"));
+        assert!(
+            !is_below("volumes/shop/data", "volumes/sh") && !is_below("volumes/shop", "volumes/shop/data")
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Manifests of a snapshot: their names in a tree, their content, their files.
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::format::Snapshot;
+use k8s_source::manifest::file_name;
+use repository::Repository;
+use repository::reader::Reader;
+use repository::vfs::{self, Catalogue, TocEntry};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A manifest by both its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ManifestEntry {
+    /// `group/kind/namespace/name`.
+    pub(super) path: String,
+    /// Where it goes in a folder.
+    pub(super) file: PathBuf,
+    /// Bytes of JSON.
+    pub(super) len: u64,
+}
+
+/// Reads content of the repository. Runs of the index that cannot be read are told of.
+pub(super) async fn reader(context: &Context, repository: &Repository) -> Result<Reader, Failure> {
+    let (reader, lost) = context.exec.unless_cancelled(vfs::reader(repository)).await?;
+    for error in lost {
+        context.output.warn(&error.to_string());
+    }
+    Ok(reader)
+}
+
+/// The manifests of a snapshot; none without a catalogue.
+pub(super) struct Manifests {
+    catalogue: Option<Catalogue>,
+    /// In order of path.
+    pub(super) entries: Vec<ManifestEntry>,
+}
+
+impl Manifests {
+    /// Reads the table of contents.
+    pub(super) async fn open(
+        context: &Context,
+        repository: &Repository,
+        snapshot: &Snapshot,
+    ) -> Result<Self, Failure> {
+        if snapshot.catalogue.is_none() {
+            return Ok(Manifests { catalogue: None, entries: Vec::new() });
+        }
+        let reader = reader(context, repository).await?;
+        let catalogue = context.exec.unless_cancelled(Catalogue::open(&reader, snapshot)).await?;
+        let entry = |found: TocEntry| match file_name(&found.path) {
+            Ok(file) => Ok(ManifestEntry { path: found.path, file, len: found.len.into() }),
+            Err(error) => Err(Failure::failed(error.to_string())),
+        };
+        let entries = catalogue.contents().map(entry).collect::<Result<_, _>>()?;
+        Ok(Manifests { catalogue: Some(catalogue), entries })
+    }
+
+    /// The JSON of one of the entries.
+    pub(super) async fn read(&self, context: &Context, entry: &ManifestEntry) -> Result<Vec<u8>, Failure> {
+        let missing = || Failure::failed(format!("{:?}: no manifest of this name", entry.path));
+        let catalogue = self.catalogue.as_ref().ok_or_else(missing)?;
+        Ok(context.exec.unless_cancelled(catalogue.manifest(&entry.path)).await?)
+    }
+}
+
+/// Makes sure that nothing is in the way of the files, before anything else is written.
+pub(super) fn check_free(dir: &Path, entries: &[ManifestEntry], force: bool) -> Result<(), Failure> {
+    if dir.exists() && !dir.is_dir() {
+        return Err(Failure::failed(format!("{}: not a folder", dir.display())));
+    }
+    for entry in entries {
+        let path = dir.join(&entry.file);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => {
+                return Err(Failure::failed(format!("{}: a folder is in the way", path.display())));
+            }
+            Ok(_) if !force => {
+                return Err(Failure::failed(format!(
+                    "{}: exists already; --force replaces it",
+                    path.display()
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes one JSON file per manifest. They may hold Secrets: only their owner can read them.
+pub(super) async fn write(context: &Context, manifests: &Manifests, dir: &Path) -> Result<u64, Failure> {
+    make_dir(dir)?;
+    let mut written: u64 = 0;
+    for entry in &manifests.entries {
+        let json = manifests.read(context, entry).await?;
+        let path = dir.join(&entry.file);
+        if let Some(parent) = path.parent() {
+            make_dir(parent)?;
+        }
+        write_file(&path, &json).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
+        written = written.saturating_add(json.len() as u64);
+    }
+    Ok(written)
+}
+
+/// A folder that only its owner can enter, and those above it.
+pub(super) fn make_dir(dir: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| Failure::failed(format!("{}: {e}", dir.display())))
+}
+
+/// Never writes through a link or into a file that others have open.
+fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)
+}
