@@ -269,10 +269,7 @@ mod tests {
         assert_eq!(find(&entries, &entries[0].id.to_string(), &any), Ok(0x10));
         assert_eq!(find(&entries, "latest", &any), Ok(0x22));
         assert_eq!(find(&entries, "latest", &Filter { until_ms: Some(20), ..Filter::default() }), Ok(0x21));
-        assert_eq!(
-            find(&entries, "latest", &Filter { since_ms: Some(1001), ..Filter::default() }).is_err(),
-            true
-        );
+        assert!(find(&entries, "latest", &Filter { since_ms: Some(1001), ..Filter::default() }).is_err());
         let ambiguous = find(&entries, "0101", &any).unwrap_err();
         assert!(ambiguous.contains("3 match: 01010110, 01010121, 01010122"), "{ambiguous}");
         for unknown in ["", "ff", "xyz", "\n"] {

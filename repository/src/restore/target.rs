@@ -172,3 +172,50 @@ impl Target {
 fn target_error(path: &Path, what: &str, source: io::Error) -> Error {
     Error::Target { target: path.display().to_string(), what: what.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn refusal(path: &Path, force: bool) -> String {
+        Target::open(path, 10_000, force).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_new_file_is_private_sparse_and_gone_unless_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let (target, created) = Target::open(&path, 1 << 30, false).unwrap();
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.len(), found.mode() & 0o777), (1 << 30, 0o600));
+        target.write(4096, b"x").unwrap();
+        target.sync().unwrap();
+        assert!(std::fs::metadata(&path).unwrap().blocks() < 1 << 20);
+        drop(created);
+        assert!(!path.exists());
+        let (_, created) = Target::open(&path, 1, false).unwrap();
+        created.unwrap().keep();
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_file_is_overwritten_only_by_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        std::fs::write(&path, [7; 20_000]).unwrap();
+        assert!(refusal(&path, false).ends_with("refused: the file exists already; --force overwrites it"));
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 20_000]);
+        let (_, created) = Target::open(&path, 10_000, true).unwrap();
+        assert!(created.is_none());
+        assert_eq!(std::fs::read(&path).unwrap(), [0; 10_000]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(refusal(folder.path(), true).contains("a directory"));
+        assert!(refusal(Path::new("/dev/null"), true).contains("neither a regular file nor"));
+        assert!(refusal(&folder.path().join("none/image"), false).contains("creating failed"));
+    }
+}

@@ -32,7 +32,7 @@ pub(crate) async fn read_all(reader: &Reader, ids: &[Id]) -> Result<Vec<Vec<u8>>
     let Some((_, first)) = failures.first() else {
         return Ok(found.into_iter().map(Option::unwrap_or_default).collect());
     };
-    if first.kind() != ErrorKind::Damage {
+    if !is_damage(first) {
         return Err(failures.into_iter().next().map_or_else(lost, |(_, error)| error));
     }
     let (fresh, mut problems) = fresh_reader(reader.repository().clone()).await?;
@@ -60,14 +60,23 @@ fn lost() -> Error {
     Error::internal("a failure without an error")
 }
 
+/// Bytes that are not what was written. A pack that the domain's own index names and that its key
+/// does not open is damaged, whatever kind of error that is elsewhere.
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Format { .. } => matches!(error.kind(), ErrorKind::Damage | ErrorKind::WrongKey),
+        other => other.kind() == ErrorKind::Damage,
+    }
+}
+
 /// Says whose record it was that is damaged.
 pub(crate) fn within(whose: &str, error: Error) -> Error {
-    if error.kind() != ErrorKind::Damage {
+    if !is_damage(&error) {
         return error;
     }
     match error {
         Error::Damage { object, detail } => Error::Damage { object: format!("{whose}: {object}"), detail },
-        Error::Format { object, source } => Error::Format { object: format!("{whose}: {object}"), source },
+        Error::Format { object, source } => Error::damage(format!("{whose}: {object}"), source.to_string()),
         other => other,
     }
 }
