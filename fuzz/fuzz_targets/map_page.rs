@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = parse_page(page);
     let place = match choice % 4 {
         0 => Place::stream_root(len),
-        n => Place::volume_root(4096 * [1, 1024, 131_072][usize::from(n) - 1], len),
+        n => Place::volume_root(4096 * [1, 4, 131_072][usize::from(n) - 1], len),
     };
     if let Ok(place) = place {
         descend(place, page, 4);
