@@ -6,6 +6,7 @@
 //!
 //! All of them want a quiet machine and say what load they saw.
 
+pub mod cpu;
 pub mod engine;
 pub mod fused;
 pub mod image;
