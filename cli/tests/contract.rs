@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, Runs, assigned, binary, fields, noise, number, text};
+use common::{Place, Runs, assigned, binary, fields, files, noise, number, text};
 use std::os::unix::fs::PermissionsExt;
 
 const MANIFESTS: &str = "\
@@ -182,6 +182,15 @@ fn objects_can_be_looked_at() {
     let record = records.iter().find(|record| record["type"] == "data").unwrap();
     let plain = place.owner().args(["cat", "chunk", &text(record, "id")]).output().unwrap();
     assert!(content.starts_with(&plain.stdout) && plain.stdout.len() as u64 == number(record, "bytes_plain"));
+    let run = files(&place.path("repository/index")).remove(0);
+    let run = run.file_name().unwrap().to_str().unwrap().split_once('-').unwrap().1;
+    let run = parsed("run", run);
+    assert_eq!(run["entries"].as_array().unwrap().len() as u64, number(&run, "entry_count"));
+    let named =
+        |row: &serde_json::Value| row["pack_id"] == pack["pack_id"] && row["session"] == pack["session"];
+    assert!(run["packs"].as_array().unwrap().iter().any(named), "{run}");
+    cat("run", &"0".repeat(32)).expect(2);
+    cat("pending", &"0".repeat(32)).expect(2);
     cat("chunk", &"0".repeat(64)).expect(13);
     cat("chunk", "0").expect(2);
     cat("pack", &"0".repeat(32)).expect(2);

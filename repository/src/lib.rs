@@ -13,6 +13,7 @@ pub mod exec;
 mod gc;
 pub mod index;
 pub mod init;
+pub mod inspect;
 pub mod key;
 mod open;
 pub mod progress;

@@ -82,7 +82,7 @@ async fn read(repository: &Repository, sid: SnapshotId) -> Result<Option<Snapsho
     let name = ObjectName::Snapshot(sid);
     let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
     let worker = repository.clone();
-    let opened = repository.exec().cpu(move || open(&worker, sid, &object)).await?;
+    let opened = repository.exec().cpu(move || open_snapshot(&worker, sid, &object)).await?;
     match opened {
         Err(error) if error.kind() == ErrorKind::WrongKey => {
             if repository.config().domains.len() > 1 {
@@ -94,7 +94,12 @@ async fn read(repository: &Repository, sid: SnapshotId) -> Result<Option<Snapsho
     }
 }
 
-fn open(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<Option<Snapshot>> {
+/// Opens a snapshot; nothing for a tombstone.
+pub(crate) fn open_snapshot(
+    repository: &Repository,
+    sid: SnapshotId,
+    object: &[u8],
+) -> Result<Option<Snapshot>> {
     let name = ObjectName::Snapshot(sid);
     if Header::parse(object).named(name)?.class == Class::Tombstone {
         let body = repository.open_signed(Class::Tombstone, &name, object)?;

@@ -5,9 +5,10 @@ use super::{document, key, select};
 use crate::args::{CatArgs, CatKind};
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::format::{Config, Id, PackClass, PackId, Row, StoreMode, Trailer};
+use crate::format::{Config, Id, PackClass, PackId, Row, SnapshotId, StoreMode, Trailer};
 use crate::text;
 use repository::Repository;
+use repository::inspect;
 use repository::snapshots::Filter;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -22,6 +23,8 @@ pub(super) async fn run(context: &Context, args: CatArgs) -> Result<(), Failure>
         Wanted::Config => output.pretty(&config(repository.config())),
         Wanted::Slot(spec) => output.pretty(&slot(context, &repository, spec).await?),
         Wanted::Pack(pack_id) => output.pretty(&pack(context, &repository, pack_id).await?),
+        Wanted::Run(pack_id) => output.pretty(&index_run(context, &repository, pack_id).await?),
+        Wanted::Pending(sid) => output.pretty(&pending(context, &repository, sid).await?),
         Wanted::Content(id) => output.bytes(&content(context, &repository, id).await?),
         Wanted::Snapshot(spec) => {
             let entry = select::one(context, &repository, spec, Filter::default()).await?;
@@ -39,6 +42,8 @@ enum Wanted<'a> {
     Config,
     Slot(&'a str),
     Pack(PackId),
+    Run(PackId),
+    Pending(SnapshotId),
     /// A page or a chunk.
     Content(Id),
     Snapshot(&'a str),
@@ -53,6 +58,10 @@ impl<'a> Wanted<'a> {
             CatKind::Config => Wanted::Config,
             CatKind::Slot => Wanted::Slot(id),
             CatKind::Pack => Wanted::Pack(PackId::parse(id).map_err(|_| wrong("32 hex digits of a pack"))?),
+            CatKind::Run => Wanted::Run(PackId::parse(id).map_err(|_| wrong("32 hex digits of a run"))?),
+            CatKind::Pending => {
+                Wanted::Pending(SnapshotId::parse(id).map_err(|_| wrong("32 hex digits of a snapshot"))?)
+            }
             CatKind::Page | CatKind::Chunk => {
                 Wanted::Content(Id::parse(id).map_err(|_| wrong("64 hex digits of a page or chunk"))?)
             }
@@ -71,9 +80,9 @@ fn config(config: &Config) -> Value {
     json!({
         "repository_id": config.repo_id.to_string(),
         "n": config.n,
-        "previous": config.prev.map(|hash| hex(&hash)),
-        "content_public": hex(&config.content_public),
-        "deletion_public": hex(&config.deletion_public),
+        "previous": config.prev.map(|hash| text::hex(&hash)),
+        "content_public": text::hex(&config.content_public),
+        "deletion_public": text::hex(&config.deletion_public),
         "domains": config.domains,
         "chunking": rows.map(|row| json!({
             "bytes_up_to": row.up_to,
@@ -97,10 +106,6 @@ fn config(config: &Config) -> Value {
     })
 }
 
-fn hex(bytes: &[u8; 32]) -> String {
-    Id(*bytes).to_string()
-}
-
 async fn slot(context: &Context, repository: &Repository, spec: &str) -> Result<Value, Failure> {
     let slot_id = key::find(repository, spec).await?;
     let (slots, damaged) = context.exec.unless_cancelled(repository::key::list(repository)).await?;
@@ -122,11 +127,7 @@ async fn pack(context: &Context, repository: &Repository, pack_id: PackId) -> Re
     let trailer = &opened.trailer;
     Ok(json!({
         "pack_id": pack_id.to_string(),
-        "class": match info.class {
-            PackClass::Data => "data",
-            PackClass::Map => "map",
-            PackClass::Index => "index",
-        },
+        "class": class(info.class),
         "bytes": info.len,
         "bytes_trailer": info.trailer_len,
         "session": trailer.sid().to_string(),
@@ -136,6 +137,49 @@ async fn pack(context: &Context, repository: &Repository, pack_id: PackId) -> Re
             "epoch": key.epoch,
         })).collect::<Vec<_>>(),
         "records": records(trailer),
+    }))
+}
+
+fn class(class: PackClass) -> &'static str {
+    match class {
+        PackClass::Data => "data",
+        PackClass::Map => "map",
+        PackClass::Index => "index",
+    }
+}
+
+async fn index_run(context: &Context, repository: &Repository, pack_id: PackId) -> Result<Value, Failure> {
+    let view = context.exec.unless_cancelled(inspect::run(repository, pack_id)).await?;
+    let (head, run) = (&view.run.head, &view.run);
+    Ok(json!({
+        "pack_id": pack_id.to_string(),
+        "seq": view.seq,
+        "bytes": view.len,
+        "built": head.built,
+        "lowest": text::hex(&head.lowest),
+        "highest": text::hex(&head.highest),
+        "entry_count": head.entry_count,
+        "packs": run.packs.iter().map(|pack| json!({
+            "pack_id": pack.pack_id.to_string(),
+            "class": class(pack.class),
+            "bytes": pack.size,
+            "bytes_trailer": pack.trailer_len,
+            "session": pack.sid.to_string(),
+        })).collect::<Vec<_>>(),
+        "entries": run.entries.iter().map(|entry| json!({
+            "id": text::hex(&entry.id),
+            "pack": entry.pack,
+            "bytes_sealed": entry.clen,
+        })).collect::<Vec<_>>(),
+    }))
+}
+
+async fn pending(context: &Context, repository: &Repository, sid: SnapshotId) -> Result<Value, Failure> {
+    let view = context.exec.unless_cancelled(inspect::pending(repository, sid)).await?;
+    Ok(json!({
+        "snapshot": document::announced(&view.snapshot),
+        "parent_id": view.parent.map(|id| id.to_string()),
+        "g0": view.g0,
     }))
 }
 

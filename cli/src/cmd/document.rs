@@ -7,11 +7,17 @@ use serde_json::{Value, json};
 
 /// What a listing shows of a snapshot.
 pub(super) fn summary(entry: &SnapshotEntry) -> Value {
-    let snapshot = &entry.snapshot;
+    let mut shown = announced(&entry.snapshot);
+    shown["forgotten"] = entry.forgotten.into();
+    shown
+}
+
+/// What a listing shows, of a snapshot that may not be committed.
+pub(super) fn announced(snapshot: &Snapshot) -> Value {
     let volumes: Vec<&str> = snapshot.volumes.iter().map(|volume| volume.name.as_str()).collect();
     json!({
-        "snapshot_id": entry.id.to_string(),
-        "short_id": short_id(&entry.id),
+        "snapshot_id": snapshot.sid.to_string(),
+        "short_id": short_id(&snapshot.sid),
         "time": text::time(snapshot.time),
         "name": snapshot.name,
         "group": snapshot.group,
@@ -20,7 +26,6 @@ pub(super) fn summary(entry: &SnapshotEntry) -> Value {
         "bytes_volumes": bytes_of(snapshot),
         "bytes_manifests": snapshot.catalogue.map_or(0, |catalogue| catalogue.size),
         "status": status(snapshot.status),
-        "forgotten": entry.forgotten,
     })
 }
 

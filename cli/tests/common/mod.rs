@@ -86,7 +86,7 @@ impl Place {
 }
 
 /// Files in a folder and below it.
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }

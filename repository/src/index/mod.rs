@@ -3,7 +3,7 @@
 mod load;
 
 #[allow(unused_imports, reason = "check reads runs one by one")]
-pub(crate) use load::{Listing, RunFile, list_runs, load, open_run};
+pub(crate) use load::{Listing, RunFile, list_runs, load, open_run, read_run};
 
 use repo_format::pack::PackClass;
 use repo_format::{PackId, SnapshotId};
@@ -42,6 +42,7 @@ pub struct Index {
     /// Where the entries of each id prefix of `prefix_bits` bits begin; one more for the end.
     directory: Vec<u32>,
     prefix_bits: u32,
+    lowest_built: u64,
 }
 
 impl Index {
@@ -64,7 +65,18 @@ impl Index {
             sum += *count;
             *count = sum;
         }
-        Index { packs, entries, directory, prefix_bits }
+        Index { packs, entries, directory, prefix_bits, lowest_built: u64::MAX }
+    }
+
+    /// Says which runs it was made of.
+    pub(crate) fn with_lowest_built(mut self, lowest_built: u64) -> Self {
+        self.lowest_built = lowest_built;
+        self
+    }
+
+    /// The lowest `built` of the runs that it was made of; `u64::MAX` for none.
+    pub(crate) fn lowest_built(&self) -> u64 {
+        self.lowest_built
     }
 
     /// Packs, in no order that means anything.
