@@ -33,7 +33,8 @@ pub(crate) async fn view(repository: &Repository) -> Result<GcView> {
             return Ok(view);
         }
     }
-    Err(Error::Conflict { what: "deletion records keep changing while they are read; try again".into() })
+    let found = "the newest plan and sweep do not belong together, or keep changing: one may be missing";
+    Err(Error::damage(GC_PREFIX, found))
 }
 
 async fn try_view(repository: &Repository) -> Result<Option<GcView>> {
@@ -42,6 +43,16 @@ async fn try_view(repository: &Repository) -> Result<Option<GcView>> {
         |pick: fn(&ObjectName) -> Option<u64>| listed.iter().filter_map(|(name, _)| pick(name)).max();
     let plan = newest(|name| if let ObjectName::Plan(g) = name { Some(*g) } else { None });
     let sweep = newest(|name| if let ObjectName::Sweep(g) = name { Some(*g) } else { None });
+    // plan g follows sweep g-1 and precedes sweep g: anything else is a listing that is not whole
+    let whole = match (plan, sweep) {
+        (None, None) => true,
+        (Some(plan), Some(sweep)) => plan == sweep || sweep.checked_add(1) == Some(plan),
+        (Some(plan), None) => plan == 0,
+        (None, Some(_)) => false,
+    };
+    if !whole {
+        return Ok(None);
+    }
     let mut view = GcView::default();
     if let Some(g) = sweep {
         let name = ObjectName::Sweep(g);

@@ -67,7 +67,7 @@ pub async fn init(
         domains: vec![MAIN_DOMAIN.to_owned()],
         chunking: options.chunking,
         created_ms: env.clock.now_ms(),
-        store: StoreSettings { mode: StoreMode::Many, delta_ms: 0 },
+        store: StoreSettings { mode: StoreMode::Many, delta_ms: driver.lag_ms() },
         features: Features::default(),
     };
     let object = seal_config(env, &secrets, &owner, &config)?;

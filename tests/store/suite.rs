@@ -47,11 +47,17 @@ async fn reads_what_was_put(driver: &dyn Driver) {
         let parts = [body.slice(..len / 3), body.slice(len / 3..len / 2), body.slice(len / 2..)];
         driver.put_new(&name, parts.into_iter().collect()).await.unwrap();
         assert_eq!(driver.get(&name, None).await.unwrap(), body);
+        assert_eq!(driver.get(&name, Some(0..1 << 40)).await.unwrap(), body, "an empty one, too");
         let meta = driver.head(&name).await.unwrap();
         assert_eq!((meta.name.as_str(), meta.len), (name.as_str(), len as u64));
         assert!(meta.modified_ms > 1_700_000_000_000, "{meta:?}");
+        let end = len as u64;
+        assert!(driver.get(&name, Some(end..end + 9)).await.unwrap().is_empty(), "nothing after {end} bytes");
+        assert!(
+            driver.get(&name, Some(end + 5..end + 9)).await.unwrap().is_empty(),
+            "nothing after {end} bytes"
+        );
         if len > 10 {
-            let end = len as u64;
             assert_eq!(driver.get(&name, Some(3..7)).await.unwrap(), body.slice(3..7));
             assert_eq!(driver.get(&name, Some(end - 2..end)).await.unwrap(), body.slice(len - 2..));
             assert_eq!(
@@ -60,6 +66,9 @@ async fn reads_what_was_put(driver: &dyn Driver) {
                 "clipped"
             );
         }
+        let end = len as u64;
+        assert_eq!(driver.get(&name, Some(0..1 << 30)).await.unwrap(), body, "clipped, an empty one too");
+        assert_eq!(driver.get(&name, Some(end..end + 9)).await.unwrap(), "", "behind the end of {len} bytes");
     }
     for missing in
         [driver.get("packs/data/a0/y", None).await, driver.get("packs/data/a0/y", Some(0..4)).await]

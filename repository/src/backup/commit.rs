@@ -35,9 +35,11 @@ pub(super) async fn commit(session: &mut Session, snapshot: &mut Snapshot) -> Re
             clean(session, &leftovers).await;
             return Ok(Commit::Overtaken);
         }
-        let committed = publish(session, snapshot.sid, &object).await?;
-        leftovers.push(pending);
-        if committed {
+        let published = publish(session, snapshot.sid, &object).await?;
+        if !matches!(published, Published::Open) {
+            leftovers.push(pending);
+        }
+        if matches!(published, Published::Ours) {
             clean(session, &leftovers).await;
             return Ok(Commit::Done(snapshot.sid));
         }
@@ -70,16 +72,22 @@ async fn announce(session: &Session, snapshot: &Snapshot) -> Result<(Bytes, Obje
             return Err(Error::Conflict { what: format!("{pending}: somebody else's record has this name") });
         }
     }
-    wait_delta(session).await;
+    wait_delta(session).await?;
     Ok((object, pending))
 }
 
 /// Until what was put is seen by every reader of this store.
-async fn wait_delta(session: &Session) {
+async fn wait_delta(session: &Session) -> Result<()> {
     let delta_ms = session.repository.config().store.delta_ms;
-    if delta_ms > 0 {
-        session.repository.exec().sleep(Duration::from_millis(delta_ms)).await;
+    if delta_ms == 0 {
+        return Ok(());
     }
+    let exec = session.repository.exec();
+    let wait = async {
+        exec.sleep(Duration::from_millis(delta_ms)).await;
+        Ok(())
+    };
+    exec.unless_cancelled(wait).await
 }
 
 /// c4: reads the deletion records again and mends until nothing that the snapshot needs is
@@ -87,7 +95,8 @@ async fn wait_delta(session: &Session) {
 async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> {
     for _ in 0..ROUNDS_MAX {
         let now = gc::view(&session.repository).await?;
-        if now.newest_floor > session.gc.sweeps {
+        // runs that the session relied on may fall below the floor, too
+        if now.newest_floor > session.gc.sweeps.min(session.sealer.claims.index().lowest_built()) {
             return Ok(false);
         }
         let parent_gone = session.parents.iter().any(|sid| now.forgotten.contains(sid));
@@ -98,7 +107,7 @@ async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> 
         if !mend(session, snapshot, &now).await? {
             return Ok(false);
         }
-        wait_delta(session).await;
+        wait_delta(session).await?;
     }
     Err(Error::Conflict {
         what: "deletion records kept changing while the backup was committed; try again".into(),
@@ -116,15 +125,29 @@ async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Resul
     }
 }
 
-/// c5: one request, sent once. True if the store holds our bytes.
-async fn publish(session: &Session, sid: SnapshotId, object: &Bytes) -> Result<bool> {
+/// What the one put of a snapshot came to.
+enum Published {
+    /// The store holds our bytes.
+    Ours,
+    /// Somebody else's bytes have the name, for ever.
+    Taken,
+    /// Nothing is there, and the put may still land: its pending record stays.
+    Open,
+}
+
+/// c5: one request, sent once.
+async fn publish(session: &Session, sid: SnapshotId, object: &Bytes) -> Result<Published> {
     let store = session.repository.store();
     let name = ObjectName::Snapshot(sid);
     match store.put_once(&name, object.clone().into()).await? {
-        PutOnce::Created => return Ok(true),
+        PutOnce::Created => return Ok(Published::Ours),
         PutOnce::Exists | PutOnce::Ambiguous(_) => {}
     }
-    Ok(store.get(&name).await?.is_some_and(|found| found == *object))
+    Ok(match store.get(&name).await? {
+        Some(found) if found == *object => Published::Ours,
+        Some(_) => Published::Taken,
+        None => Published::Open,
+    })
 }
 
 /// c6: pending records go if this key may delete; else prune removes them.

@@ -1,6 +1,6 @@
 //! Mending: records in condemned packs get a copy elsewhere before the snapshot is committed.
 
-use super::packer::{Batch, OpenPack, Packer};
+use super::packer::{Batch, Packer};
 use super::session::Session;
 use crate::gc::GcView;
 use crate::index::{self, Index};
@@ -32,11 +32,11 @@ pub(super) async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcVie
     for (root, place) in roots(snapshot)? {
         copier.walk(&reader, root, place).await?;
     }
-    let mut packs = Vec::new();
+    let before = session.written().clone();
     for (_, locations) in copier.wanted {
-        packs.extend(copy_records(&reader, locations).await?);
+        copy_records(session, &reader, locations).await?;
     }
-    session.store_mended(copier.kept, packs).await
+    session.finish_mending(copier.kept, &before).await
 }
 
 /// Roots of all maps of a snapshot, with what each page has to look like.
@@ -107,22 +107,26 @@ impl Copier<'_> {
     }
 }
 
-/// Packs that hold copies of `locations`: sealed bytes and key rows move, nothing is decrypted.
-async fn copy_records(reader: &Reader, mut locations: Vec<Location>) -> Result<Vec<OpenPack>> {
+/// Copies records into packs of their own: sealed bytes and key rows move, nothing is decrypted.
+async fn copy_records(session: &mut Session, reader: &Reader, mut locations: Vec<Location>) -> Result<()> {
     locations.sort_unstable_by_key(|location| (location.pack_id, location.range.start));
-    let mut packs = Vec::new();
     let mut rest = locations.as_slice();
     while let Some(first) = rest.first() {
         let count = rest.iter().take_while(|location| location.pack_id == first.pack_id).count();
         let (same, after) = rest.split_at(count);
         rest = after;
-        packs.extend(copy_pack(reader, first, same).await?);
+        copy_pack(session, reader, first, same).await?;
     }
-    Ok(packs)
+    Ok(())
 }
 
 /// Copies records of one pack; its key rows come along whole, so row numbers stay as they are.
-async fn copy_pack(reader: &Reader, first: &Location, records: &[Location]) -> Result<Vec<OpenPack>> {
+async fn copy_pack(
+    session: &mut Session,
+    reader: &Reader,
+    first: &Location,
+    records: &[Location],
+) -> Result<()> {
     let number = reader.index().packs().iter().find(|pack| pack.pack_id == first.pack_id);
     let pack = number.ok_or_else(|| Error::internal("a location in no pack of the index"))?;
     let opened = reader.trailer(pack).await?;
@@ -131,15 +135,13 @@ async fn copy_pack(reader: &Reader, first: &Location, records: &[Location]) -> R
         _ => limits::DATA_PACK_TARGET_LEN,
     };
     let mut packer = Packer::new(first.class, target_len, opened.trailer.keys().to_vec(), None);
-    let mut packs = Vec::new();
-    let fetches = crate::reader::coalesce(records.iter().cloned().enumerate().collect());
-    for fetch in fetches {
+    for fetch in crate::reader::coalesce(records.iter().cloned().enumerate().collect()) {
         let bytes = reader.fetch(&fetch.name, fetch.range.clone()).await?;
         for (_, location) in &fetch.records {
             let sealed = crate::reader::slice(&bytes, &fetch.range, location)?;
-            packs.extend(packer.push(Batch { bytes: sealed.to_vec(), rows: vec![location.row] }));
+            let full = packer.push(Batch { bytes: sealed.to_vec(), rows: vec![location.row] });
+            session.upload_all(full).await?;
         }
     }
-    packs.extend(packer.close());
-    Ok(packs)
+    session.upload_all(packer.close().into_iter().collect()).await
 }

@@ -142,6 +142,11 @@ impl LeafIds {
             } else if child.place.span() <= self.segment_len {
                 return Ok(Some(child.id));
             } else {
+                // not in the index: committed after it was read, or condemned; claim chunk by chunk then
+                if reader.index().find(&child.id.short()).is_none() {
+                    self.reader = None;
+                    return Ok(None);
+                }
                 let page = reader.pages(&[child.id]).await?;
                 let bytes = page.first().map(Vec::as_slice).unwrap_or_default();
                 match child.place.parse(bytes).named(format!("map page {}", child.id))? {

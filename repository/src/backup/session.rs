@@ -137,7 +137,7 @@ impl Session {
     async fn load_index(repository: &Repository, gc: &GcView) -> Result<(Index, u64)> {
         let listing = index::list_runs(repository).await?;
         let next_seq = listing.highest_seq().map_or(0, |seq| seq.saturating_add(1));
-        let (index, problems) = index::load(repository, &listing, gc.floor, &gc.condemned).await?;
+        let (index, problems) = index::load(repository, &listing, gc.newest_floor, &gc.condemned).await?;
         match problems.into_iter().next() {
             // a chunk that a lost run knew would be stored again; damage must be seen, not papered over
             Some(problem) => Err(problem),
@@ -148,6 +148,8 @@ impl Session {
     /// Takes what a CPU thread has sealed, in the order of the source.
     pub(super) async fn take(&mut self, sealed: &mut Sealed) -> Result<()> {
         self.report.bytes_new += sealed.bytes_new;
+        // what the snapshot says of each volume; the report of the whole counts the uploads instead
+        self.report.bytes_stored += sealed.batch.bytes.len() as u64;
         self.report.chunks_new += sealed.chunks_new;
         self.report.chunks_reused += sealed.chunks_reused;
         let full = self.data.push(std::mem::take(&mut sealed.batch));
@@ -165,7 +167,7 @@ impl Session {
         Ok(())
     }
 
-    async fn upload_all(&mut self, packs: Vec<OpenPack>) -> Result<()> {
+    pub(super) async fn upload_all(&mut self, packs: Vec<OpenPack>) -> Result<()> {
         for pack in packs {
             self.upload(pack).await?;
         }
@@ -269,14 +271,21 @@ impl Session {
         deps
     }
 
-    /// Stores packs of copied records. From now on the snapshot needs these and `kept`, and nothing
-    /// by way of a parent.
-    pub(super) async fn store_mended(&mut self, kept: HashSet<PackId>, packs: Vec<OpenPack>) -> Result<()> {
-        let before = self.written.clone();
-        self.upload_all(packs).await?;
+    /// Packs that this session wrote and the store acknowledged.
+    pub(super) fn written(&self) -> &HashSet<PackId> {
+        &self.written
+    }
+
+    /// Lists the packs of copied records. From now on the snapshot needs those written since
+    /// `before` and `kept`, and nothing by way of a parent.
+    pub(super) async fn finish_mending(
+        &mut self,
+        kept: HashSet<PackId>,
+        before: &HashSet<PackId>,
+    ) -> Result<()> {
         self.flush().await?;
         let mut deps = kept;
-        deps.extend(self.written.difference(&before));
+        deps.extend(self.written.difference(before));
         self.mended = Some(deps);
         self.parents.clear();
         Ok(())

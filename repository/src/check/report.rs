@@ -58,11 +58,17 @@ impl Findings {
         found: String,
         expected: String,
     ) -> usize {
-        if self.list.len() >= FINDING_COUNT_MAX {
-            // a number that no finding has
-            return usize::MAX;
+        let last = FINDING_COUNT_MAX - 1;
+        if self.list.len() > last {
+            return last;
         }
-        let (object, kind) = (object.to_string(), kind.to_owned());
+        let (object, found, expected) = if self.list.len() == last {
+            // the last one stands for all further ones, and gathers the snapshots that they hurt
+            ("(further objects)".to_owned(), "more than can be listed".to_owned(), "no damage".to_owned())
+        } else {
+            (object.to_string(), found, expected)
+        };
+        let kind = kind.to_owned();
         self.list.push(Finding { object, kind, found, expected, snapshots: Vec::new() });
         self.list.len() - 1
     }
@@ -76,7 +82,7 @@ impl Findings {
     /// Finding `n` hurts a snapshot.
     pub(super) fn hurt(&mut self, n: usize, sid: SnapshotId) {
         if let Some(finding) = self.list.get_mut(n)
-            && finding.snapshots.last() != Some(&sid)
+            && !finding.snapshots.contains(&sid)
         {
             finding.snapshots.push(sid);
         }

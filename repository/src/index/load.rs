@@ -2,7 +2,7 @@
 
 use super::{Entry, Index, PackInfo};
 use crate::error::Named;
-use crate::{Error, ErrorKind, Repository, Result};
+use crate::{Error, Repository, Result};
 use bytes::Bytes;
 use futures::stream::{StreamExt, iter};
 use repo_format::compress::Decompressor;
@@ -60,19 +60,23 @@ pub(crate) async fn load(
 ) -> Result<(Index, Vec<Error>)> {
     let mut merge = Merge::default();
     let mut problems = Vec::new();
+    let mut lowest_built = u64::MAX;
     let files = listing.runs.clone();
     let read = |file: RunFile| async move { read_run(repository, &file).await };
     let mut runs = iter(files).map(read).buffered(RUNS_IN_FLIGHT);
     while let Some(read) = runs.next().await {
         match read {
-            Ok(Some(run)) if run.head.built >= floor => merge.add(&run, condemned),
+            Ok(Some(run)) if run.head.built >= floor => {
+                lowest_built = lowest_built.min(run.head.built);
+                merge.add(&run, condemned);
+            }
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Damage => problems.push(error),
+            Err(error @ (Error::Format { .. } | Error::Damage { .. })) => problems.push(error),
             Err(error) => return Err(error),
         }
         repository.exec().check_cancelled()?;
     }
-    Ok((Index::new(merge.packs, merge.entries), problems))
+    Ok((Index::new(merge.packs, merge.entries).with_lowest_built(lowest_built), problems))
 }
 
 /// A run; nothing if it is of another domain, or was merged away since it was listed.

@@ -13,6 +13,7 @@ mod volume;
 use crate::progress::Progress;
 use crate::{Error, Repository, Result, vfs};
 use repo_format::snapshot::{Snapshot, Volume};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use target::Target;
@@ -83,6 +84,10 @@ pub async fn restore(
         targets.push(exec.blocking(move || Target::open(&path, size, force)).await??);
         progress.add_total(if request.verify { volume.size.saturating_mul(2) } else { volume.size });
     }
+    accept(&volumes, &targets)?;
+    for ((volume, _), (target, _)) in volumes.iter().zip(&targets) {
+        target.prepare(volume.size)?;
+    }
     let mut report = RestoreReport::default();
     for ((volume, _), (target, _)) in volumes.iter().zip(&targets) {
         let whose = format!("volume {} of snapshot {}", volume.name, request.snapshot.sid);
@@ -102,6 +107,19 @@ pub async fn restore(
     }
     report.bytes_fetched = repository.store().stats().downloaded_bytes.saturating_sub(fetched_before);
     Ok(report)
+}
+
+/// Refuses two volumes that would go to one file, whatever their paths look like.
+fn accept(volumes: &[(Volume, PathBuf)], targets: &[(Target, Option<target::Created>)]) -> Result<()> {
+    let mut seen: HashMap<(u64, u64), &str> = HashMap::new();
+    for ((volume, path), (target, _)) in volumes.iter().zip(targets) {
+        if let Some(other) = seen.insert(target.identity()?, &volume.name) {
+            let what =
+                format!("{}: the volumes {other} and {} would both go there", path.display(), volume.name);
+            return Err(Error::Usage { what });
+        }
+    }
+    Ok(())
 }
 
 /// The volumes asked for, in the order asked for.

@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use rustix::fs::{Advice, OFlags, SeekFrom};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Target {
     /// Opens a target for `len` bytes.
     ///
     /// A path where nothing is becomes a new file that only its owner can read; a regular file is
-    /// emptied if `force` is given. A block device must hold `len` bytes and be in nobody's use:
+    /// taken if `force` is given; [`prepare`](Self::prepare) empties it. A block device must hold `len` bytes and be in nobody's use:
     /// the kernel refuses to open one exclusively that is mounted or part of another device.
     pub(super) fn open(path: &Path, len: u64, force: bool) -> Result<(Self, Option<Created>)> {
         let refused = |text: &str| target_error(path, "refused", io::Error::other(text.to_owned()));
@@ -70,8 +70,6 @@ impl Target {
             return Err(refused("it was replaced while it was opened"));
         }
         let target = Self::new(file, path, false);
-        target.set_len(0)?;
-        target.set_len(len)?;
         Ok((target, None))
     }
 
@@ -104,6 +102,22 @@ impl Target {
             return Err(target_error(path, "refused", io::Error::other(text)));
         }
         Ok((Self::new(file, path, true), None))
+    }
+
+    /// Empties an overwritten file and gives it its size; called once all targets are accepted.
+    pub(super) fn prepare(&self, len: u64) -> Result<()> {
+        if self.device {
+            return Ok(());
+        }
+        self.set_len(0)?;
+        self.set_len(len)
+    }
+
+    /// Device and inode: two volumes must not go to one file.
+    pub(super) fn identity(&self) -> Result<(u64, u64)> {
+        let stat =
+            self.file.metadata().map_err(|error| self.error("asking what it is failed".into(), error))?;
+        Ok(if self.device { (stat.rdev(), u64::MAX) } else { (stat.dev(), stat.ino()) })
     }
 
     fn set_len(&self, len: u64) -> Result<()> {

@@ -97,7 +97,13 @@ impl BlockSource for FileSource {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                let what = format!("it ended early: {} bytes expected in all, it must not shrink", self.len);
+                io::Error::new(io::ErrorKind::UnexpectedEof, what)
+            }
+            _ => error,
+        })
     }
 
     fn next_data(&self, offset: u64) -> io::Result<u64> {

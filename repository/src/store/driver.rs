@@ -29,6 +29,9 @@ pub enum DriverError {
     /// May go through when tried again; for a put the effect is unknown.
     #[error("{0}")]
     Transient(String),
+    /// The medium does not give the object's bytes back.
+    #[error("{0}")]
+    Unreadable(String),
     /// Will not go through: credentials, permissions, a full or read-only disk, a bad address.
     #[error("{0}")]
     Permanent(String),
@@ -51,6 +54,11 @@ pub trait Driver: Send + Sync {
 
     /// Length and time of an object.
     fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>>;
+
+    /// How late a write of another client may be seen here, in milliseconds; 0 where never.
+    fn lag_ms(&self) -> u64 {
+        0
+    }
 
     /// All objects whose name begins with `prefix` (which ends with `/`, or is empty), in any order.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectMeta, DriverError>>;

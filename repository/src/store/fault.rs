@@ -127,6 +127,10 @@ impl Driver for FaultDriver {
         Box::pin(async move { self.apply(Verb::Delete, name, async { self.inner.delete(name).await }).await })
     }
 
+    fn lag_ms(&self) -> u64 {
+        self.inner.lag_ms()
+    }
+
     fn url(&self) -> &str {
         self.inner.url()
     }

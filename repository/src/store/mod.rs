@@ -46,7 +46,7 @@ pub struct RetryPolicy {
     pub first_pause: Duration,
     /// Longest pause.
     pub longest_pause: Duration,
-    /// No new try after this time since the first.
+    /// No new try after this time since the first failure.
     pub give_up_after: Duration,
 }
 
@@ -110,6 +110,8 @@ pub struct Store {
 
 /// Slowest line that is still served: time limits are 30 s plus length over this.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
+/// Time for one page of a listing.
+const LIST_PAGE_LIMIT: Duration = Duration::from_secs(30);
 
 impl Store {
     /// Typed access over `driver`.
@@ -152,15 +154,15 @@ impl Store {
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, DriverError> {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        let limit = Duration::from_secs(30 + len / SLOWEST_BYTES_PER_SECOND);
+        let limit = Duration::from_secs(30u64.saturating_add(len / SLOWEST_BYTES_PER_SECOND));
         let late = || DriverError::Transient(format!("no answer within {} s", limit.as_secs()));
         self.exec.timeout(limit, call).await.unwrap_or_else(|| Err(late()))
     }
 
     /// Pauses before the next try; false once the time is up.
-    async fn pause(&self, started: Duration, tries: u32) -> Result<bool> {
+    async fn pause(&self, since: Duration, tries: u32) -> Result<bool> {
         self.exec.check_cancelled()?;
-        if self.env.clock.monotonic().saturating_sub(started) >= self.retry.give_up_after {
+        if self.env.clock.monotonic().saturating_sub(since) >= self.retry.give_up_after {
             return Ok(false);
         }
         let factor = 1u32.checked_shl(tries).unwrap_or(u32::MAX);
@@ -179,12 +181,13 @@ impl Store {
     where
         F: Future<Output = Result<T, DriverError>>,
     {
-        let started = self.env.clock.monotonic();
+        let mut failing_since = None;
         let mut tries = 0;
         loop {
             match self.try_once(len, call()).await {
                 Err(cause @ DriverError::Transient(_)) => {
-                    if !self.pause(started, tries).await? {
+                    let since = *failing_since.get_or_insert_with(|| self.env.clock.monotonic());
+                    if !self.pause(since, tries).await? {
                         return Err(self.error(verb, name, cause));
                     }
                     tries += 1;
@@ -253,8 +256,7 @@ impl Store {
                 self.count(0, bytes.len() as u64);
                 Ok(Some(bytes))
             }
-            Err(Error::Store(StoreError { cause: DriverError::NotFound, .. })) => Ok(None),
-            Err(other) => Err(other),
+            Err(other) => absent_or_damaged(&path, other),
         }
     }
 
@@ -267,8 +269,7 @@ impl Store {
                 self.count(0, bytes.len() as u64);
                 Ok(Some(bytes))
             }
-            Err(Error::Store(StoreError { cause: DriverError::NotFound, .. })) => Ok(None),
-            Err(other) => Err(other),
+            Err(other) => absent_or_damaged(&path, other),
         }
     }
 
@@ -284,7 +285,8 @@ impl Store {
 
     /// Everything below `prefix`, sorted by name. Names that are not the format's are left out.
     pub async fn list(&self, prefix: &str) -> Result<Vec<(ObjectName, ObjectMeta)>> {
-        let mut found = self.retried("list", prefix, 0, || self.collect(prefix)).await?;
+        // no limit on the whole: `collect` has one for each page
+        let mut found = self.retried("list", prefix, u64::MAX >> 8, || self.collect(prefix)).await?;
         found.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         found.dedup_by(|a, b| a.1.name == b.1.name);
         Ok(found)
@@ -293,7 +295,8 @@ impl Store {
     async fn collect(&self, prefix: &str) -> Result<Vec<(ObjectName, ObjectMeta)>, DriverError> {
         let mut found = Vec::new();
         let mut listing = self.driver.list(prefix);
-        while let Some(meta) = listing.next().await {
+        let late = || DriverError::Transient("no answer within 30 s".into());
+        while let Some(meta) = self.exec.timeout(LIST_PAGE_LIMIT, listing.next()).await.ok_or_else(late)? {
             let meta = meta?;
             if let Ok(name) = ObjectName::parse(&meta.name) {
                 found.push((name, meta));
@@ -306,6 +309,17 @@ impl Store {
     pub async fn delete(&self, name: &ObjectName) -> Result<()> {
         let path = name.to_string();
         self.retried("delete", &path, 0, || self.driver.delete(&path)).await
+    }
+}
+
+/// No object is an answer; an object whose medium has lost it is damage.
+fn absent_or_damaged(path: &str, error: Error) -> Result<Option<Bytes>> {
+    match error {
+        Error::Store(StoreError { cause: DriverError::NotFound, .. }) => Ok(None),
+        Error::Store(StoreError { cause: DriverError::Unreadable(text), .. }) => {
+            Err(Error::damage(path, text))
+        }
+        other => Err(other),
     }
 }
 

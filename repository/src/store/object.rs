@@ -19,6 +19,7 @@ pub struct ObjectDriver {
     url: String,
     /// Local stores only: makes directories durable before objects are put into them.
     dirs: Option<LocalDirs>,
+    lag_ms: u64,
 }
 
 impl ObjectDriver {
@@ -38,8 +39,9 @@ impl ObjectDriver {
             .map_err(|e| DriverError::Permanent(format!("{shown}: {e}")))?
             .with_fsync(true);
         let url = directory.display().to_string();
+        let lag_ms = file_system_lag_ms(&directory);
         let dirs = Some(LocalDirs::new(directory));
-        Ok(ObjectDriver { inner: Arc::new(inner), root: Path::default(), url, dirs })
+        Ok(ObjectDriver { inner: Arc::new(inner), root: Path::default(), url, dirs, lag_ms })
     }
 
     /// An S3 bucket; `settings` are the usual `AWS_*` variables, as names and values.
@@ -77,7 +79,7 @@ impl ObjectDriver {
             .map_err(|e| DriverError::Permanent(format!("prefix {prefix:?}: {e}")))?;
         let url = format!("s3://{bucket}/{root}");
         let inner = Arc::new(builder.build().map_err(permanent)?);
-        Ok(ObjectDriver { inner, root, url: url.trim_end_matches('/').to_owned(), dirs: None })
+        Ok(ObjectDriver { inner, root, url: url.trim_end_matches('/').to_owned(), dirs: None, lag_ms: 0 })
     }
 
     fn path(&self, name: &str) -> Path {
@@ -85,6 +87,15 @@ impl ObjectDriver {
             Path::from(name)
         } else {
             Path::from(format!("{}/{name}", self.root))
+        }
+    }
+
+    /// Stores refuse a range that begins at or beyond the end: servers with a status of their own, directories with
+    /// an error that is like any other.
+    fn may_be_beyond_end(&self, error: &object_store::Error) -> bool {
+        match server_status(error) {
+            Some((status, _)) => status == 416,
+            None => self.dirs.is_some() && matches!(error, object_store::Error::Generic { .. }),
         }
     }
 
@@ -122,11 +133,24 @@ impl Driver for ObjectDriver {
             if range.as_ref().is_some_and(|r| r.start >= r.end) {
                 return Ok(Bytes::new());
             }
+            let (path, start) = (self.path(name), range.as_ref().map(|r| r.start));
             let expected = range.as_ref().map(|r| r.end - r.start);
             let options = GetOptions { range: range.map(GetRange::Bounded), ..Default::default() };
-            let answer = self.inner.get_opts(&self.path(name), options).await.map_err(classify)?;
+            let answer = match self.inner.get_opts(&path, options).await {
+                Ok(answer) => answer,
+                // a range that begins at or behind the end is refused by each store in its own words
+                Err(error) => {
+                    if let Some(start) = start
+                        && self.may_be_beyond_end(&error)
+                        && self.inner.head(&path).await.is_ok_and(|meta| meta.size <= start)
+                    {
+                        return Ok(Bytes::new());
+                    }
+                    return Err(classify_read(error));
+                }
+            };
             let promised = answer.range.end - answer.range.start;
-            let bytes = answer.bytes().await.map_err(classify)?;
+            let bytes = answer.bytes().await.map_err(classify_read)?;
             if bytes.len() as u64 != promised || expected.is_some_and(|n| bytes.len() as u64 > n) {
                 let found = bytes.len();
                 return Err(DriverError::Transient(format!("{found} bytes came, {promised} were promised")));
@@ -166,9 +190,25 @@ impl Driver for ObjectDriver {
         })
     }
 
+    fn lag_ms(&self) -> u64 {
+        self.lag_ms
+    }
+
     fn url(&self) -> &str {
         &self.url
     }
+}
+
+/// File systems on which another client's write may be seen late: NFS, SMB, CIFS, SMB2, FUSE.
+const SHARED_FILE_SYSTEMS: [u64; 5] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546];
+/// What their attribute and directory caches may hide.
+const SHARED_LAG_MS: u64 = 60_000;
+
+fn file_system_lag_ms(directory: &std::path::Path) -> u64 {
+    // a file system that does not say what it is gets the careful answer
+    let kind =
+        rustix::fs::statfs(directory).map(|stat| u64::try_from(stat.f_type).unwrap_or(0x6969) & 0xffff_ffff);
+    if kind.is_ok_and(|kind| !SHARED_FILE_SYSTEMS.contains(&kind)) { 0 } else { SHARED_LAG_MS }
 }
 
 /// The innermost cause and its texts, without the crate's repetition.
@@ -214,8 +254,9 @@ fn server_answer(error: &object_store::Error) -> Option<String> {
 }
 
 fn is_transient_status(error: &object_store::Error) -> Option<bool> {
-    let (status, _) = server_status(error)?;
-    Some(status >= 500 || matches!(status, 408 | 409 | 425 | 429))
+    let (status, body) = server_status(error)?;
+    let retryable = status >= 500 || matches!(status, 408 | 409 | 425 | 429);
+    Some(retryable || body.contains("<Code>RequestTimeout</Code>"))
 }
 
 fn io_cause(error: &object_store::Error) -> Option<&std::io::Error> {
@@ -237,9 +278,23 @@ fn classify_io(error: &std::io::Error, text: &str) -> DriverError {
     }
 }
 
+/// EIO, EBADMSG, EUCLEAN: how a file system reports bytes that it has lost.
+const LOST: [i32; 3] = [5, 74, 117];
+
+fn classify_read(error: object_store::Error) -> DriverError {
+    match io_cause(&error).and_then(std::io::Error::raw_os_error) {
+        Some(code) if LOST.contains(&code) => DriverError::Unreadable(describe(&error)),
+        _ => classify(error),
+    }
+}
+
 fn classify(error: object_store::Error) -> DriverError {
     use object_store::Error as E;
     match &error {
+        // a conflict with a request under way says nothing about what will be there
+        E::AlreadyExists { .. } if matches!(server_status(&error), Some((409, _))) => {
+            DriverError::Transient(describe(&error))
+        }
         E::NotFound { .. } => DriverError::NotFound,
         E::AlreadyExists { .. } | E::Precondition { .. } => DriverError::Exists,
         E::PermissionDenied { .. }

@@ -7,7 +7,7 @@ pub use catalogue::{Catalogue, TocEntry, manifest, manifests};
 pub use walk::{Extent, MapWalker};
 
 use crate::reader::Reader;
-use crate::{Error, ErrorKind, Repository, Result, gc, index};
+use crate::{Error, Repository, Result, gc, index};
 use futures::future::BoxFuture;
 use repo_format::Id;
 use std::ops::Range;
@@ -63,10 +63,8 @@ fn lost() -> Error {
 /// Bytes that are not what was written. A pack that the domain's own index names and that its key
 /// does not open is damaged, whatever kind of error that is elsewhere.
 fn is_damage(error: &Error) -> bool {
-    match error {
-        Error::Format { .. } => matches!(error.kind(), ErrorKind::Damage | ErrorKind::WrongKey),
-        other => other.kind() == ErrorKind::Damage,
-    }
+    // a flipped version or class byte is damage, too, where the pack is known
+    matches!(error, Error::Format { .. } | Error::Damage { .. })
 }
 
 /// Says whose record it was that is damaged.
