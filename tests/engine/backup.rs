@@ -16,4 +16,9 @@ fn an_unchanged_volume_costs_a_snapshot_and_nothing_else() {
     assert_eq!(again.bytes_read, 3_000_001);
     assert!(again.bytes_stored < 4096, "{again:?}");
     assert_eq!(again.parent_id, first.snapshot_id);
+    let stored: Vec<u64> =
+        bench.snapshots().iter().map(|entry| entry.snapshot.volumes[0].stats.bytes_stored).collect();
+    // content that does not compress, and what sealing adds; less than all objects together
+    assert!(stored[0] > 3_000_001 && stored[0] < first.bytes_stored, "{stored:?}, {first:?}");
+    assert_eq!(stored[1], 0);
 }
