@@ -1,0 +1,14 @@
+//! The command as an operator meets it: the real binary on real stores, with everything that goes wrong.
+//!
+//! Each failure must be one clear line that names its object, with the exit code that the help promises, and must leave
+//! the repository as it was.
+
+mod crowd;
+mod damage;
+mod disk;
+mod input;
+mod life;
+mod network;
+mod orlop;
+mod secrets;
+mod unfit;
