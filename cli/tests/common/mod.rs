@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -202,4 +203,17 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
         (state >> 24) as u8
     };
     (0..len).map(|_| next()).collect()
+}
+
+/// Reports a part that this machine does not have: a line on standard error and one in the file that
+/// `ORLOP_SKIPS` names. With `CI=true` nothing may be skipped.
+pub(crate) fn skip(name: &str, reason: &str) {
+    let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!ci, "{name}: {reason} (CI=true allows no skips)");
+    // not `eprintln!`, which the test harness captures
+    writeln!(std::io::stderr().lock(), "SKIPPED: {name}: {reason}").unwrap();
+    if let Some(list) = std::env::var_os("ORLOP_SKIPS").filter(|list| !list.is_empty()) {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+        file.write_all(format!("{name}\t{}\n", reason.replace('\n', " ")).as_bytes()).unwrap();
+    }
 }
