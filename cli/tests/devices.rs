@@ -15,7 +15,7 @@ impl Loop {
         let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output();
         let reason = match output {
             Ok(output) if output.status.success() => {
-                return Some(Loop(String::from_utf8(output.stdout).unwrap().trim().to_owned()));
+                return Some(Loop(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
             }
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => format!("losetup: {error}"),
