@@ -113,10 +113,12 @@ fn start_unit(
     let (source, buffers, name) = (source.clone(), buffers.clone(), name.to_owned());
     let work = exec.clone();
     exec.spawn(async move {
-        let mut buffer = pool(&buffers).pop().unwrap_or_default();
         let (offset, len) = (unit.offset, unit.len);
+        let pooled = buffers.clone();
         let (read, buffer) = work
             .blocking(move || {
+                // taken when it is needed: fewer buffers are in use, and warm ones
+                let mut buffer = pool(&pooled).pop().unwrap_or_default();
                 let read = read_unit(&*source, offset, len, &mut buffer);
                 (read, buffer)
             })
