@@ -148,6 +148,11 @@ impl Repository {
         self.bundle().content_secret().ok_or_else(|| self.role_error(action, "read or owner"))
     }
 
+    /// An error, before anything is done, for a role that cannot read content.
+    pub fn require_content(&self, action: &'static str) -> Result<()> {
+        self.content_secret(action).map(|_| ())
+    }
+
     pub(crate) fn role_error(&self, action: &'static str, needed: &'static str) -> Error {
         Error::Role { action, needed, role: self.role().to_string() }
     }

@@ -1,11 +1,17 @@
 //! Every bit of every object of a small repository is flipped, every object is lost: found, named.
 
 use repo_format::SnapshotId;
+use repo_format::config::Config;
+use repo_format::layout::ObjectName;
+use repo_format::sealed::{Class, object_hash};
 use repository::backup::BackupRequest;
-use repository::check::CheckReport;
+use repository::check::{CheckReport, scrub};
+use repository::progress::Progress;
+use repository::store::MemoryDriver;
 use repository::{Error, Result};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tests::engine::{Bench, manifest, volume};
+use tests::engine::{Bench, manifest, run, volume};
 
 /// A repository with at least one object of each kind that a backup leaves.
 fn small() -> (Bench, SnapshotId) {
@@ -109,4 +115,62 @@ fn every_missing_object_that_is_named_is_found() {
         let report = fork.check().unwrap();
         assert!(report.errors.iter().any(|finding| finding.snapshots.contains(&sid)), "{name}: {report:?}");
     }
+}
+
+/// Whoever has the bytes, and no key, finds the same flips in packs and runs.
+#[test]
+fn scrub_finds_every_flipped_bit_of_packs_without_a_key() {
+    let (bench, _) = small();
+    let mut flips = 0;
+    for name in bench.store.names() {
+        if !(name.starts_with("packs/") || name.starts_with("index/")) {
+            continue;
+        }
+        let whole = bench.store.bytes(&name).unwrap();
+        // the other packs are whole: a store without them keeps it quick
+        let alone = MemoryDriver::new(bench.env.clock.clone());
+        let config = ObjectName::Config(0).to_string();
+        alone.tamper(&config, bench.store.bytes(&config).unwrap());
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            alone.tamper(&name, bytes);
+            let progress = Arc::new(Progress::default());
+            let report = run(scrub(Arc::new(alone.clone()), &bench.exec, &bench.env, &progress)).unwrap();
+            assert!(report.errors.iter().any(|finding| finding.object == name), "bit {bit} of {name}");
+            flips += 1;
+        }
+        alone.tamper(&name, whole);
+        let report =
+            run(scrub(Arc::new(alone), &bench.exec, &bench.env, &Arc::new(Progress::default()))).unwrap();
+        assert!(report.errors.is_empty(), "{:?}", report.errors);
+    }
+    assert!(flips > 50_000, "{flips} bits");
+}
+
+/// A config names the one before it: a lower one that is missing or swapped is found.
+#[test]
+fn a_broken_config_chain_is_found() {
+    let (bench, sid) = small();
+    let owner = bench.open();
+    let first = ObjectName::Config(0).to_string();
+    let prev = Some(object_hash(&bench.store.bytes(&first).unwrap()));
+    let name = ObjectName::Config(1);
+    let next = Config { n: 1, prev, ..owner.config().clone() };
+    let sealed = owner.seal_signed(Class::Config, &name, &next.encode().unwrap()).unwrap();
+    bench.store.tamper(&name.to_string(), sealed);
+    assert_eq!(bench.open().config().n, 1, "the highest one counts");
+    assert!(bench.check().unwrap().errors.is_empty());
+    let fork = bench.fork();
+    fork.store.lose(&first);
+    let found = fork.check();
+    assert!(named(&found, &first), "{found:?}");
+    assert!(hurt(&found, &first).contains(&&sid), "{found:?}");
+    // signed by the right key, and not the one that config 1 follows
+    let fork = bench.fork();
+    let other = Config { created_ms: 1, ..owner.config().clone() };
+    let swapped = owner.seal_signed(Class::Config, &ObjectName::Config(0), &other.encode().unwrap()).unwrap();
+    fork.store.tamper(&first, swapped);
+    let report = fork.check().unwrap();
+    assert!(report.errors.iter().any(|finding| finding.object.starts_with("config/")), "{report:?}");
 }

@@ -28,6 +28,7 @@ struct Summary {
 pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Failure> {
     check_targets(&args.volumes)?;
     let repository = context.open().await?;
+    repository.require_content("restore")?;
     let snapshot = select::one(context, &repository, &args.snapshot, args.filter).await?.snapshot;
     let volumes = match &args.target {
         Some(dir) => volumes_below(dir, &snapshot),
