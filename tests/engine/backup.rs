@@ -1,7 +1,10 @@
 //! What a second backup finds of the first.
 
 use repository::backup::BackupRequest;
-use tests::engine::{Bench, volume};
+use repository::progress::Progress;
+use repository::restore::{RestoreRequest, RestoreVolume, restore};
+use std::sync::Arc;
+use tests::engine::{Bench, run, volume};
 
 #[test]
 fn an_unchanged_volume_costs_a_snapshot_and_nothing_else() {
@@ -21,4 +24,26 @@ fn an_unchanged_volume_costs_a_snapshot_and_nothing_else() {
     // content that does not compress, and what sealing adds; less than all objects together
     assert!(stored[0] > 3_000_001 && stored[0] < first.bytes_stored, "{stored:?}, {first:?}");
     assert_eq!(stored[1], 0);
+}
+
+#[test]
+fn two_volumes_never_go_to_one_file() {
+    let bench = Bench::new(3);
+    let volumes = vec![volume("v/one", &[1; 9000]), volume("v/two", &[2; 9000])];
+    bench.backup(BackupRequest { volumes, ..Default::default() }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("image");
+    std::fs::write(&file, "kept").unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let target = |name: &str, target| RestoreVolume { name: name.into(), target };
+    let request = RestoreRequest {
+        snapshot: bench.snapshots().remove(0).snapshot,
+        volumes: vec![target("v/one", file.clone()), target("v/two", link)],
+        force: true,
+        verify: false,
+    };
+    let error = run(restore(&bench.open(), request, &Arc::new(Progress::default()))).unwrap_err();
+    assert_eq!(error.kind(), repository::ErrorKind::Usage, "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
 }

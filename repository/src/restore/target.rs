@@ -220,8 +220,10 @@ mod tests {
         std::fs::write(&path, [7; 20_000]).unwrap();
         assert!(refusal(&path, false).ends_with("refused: the file exists already; --force overwrites it"));
         assert_eq!(std::fs::read(&path).unwrap(), [7; 20_000]);
-        let (_, created) = Target::open(&path, 10_000, true).unwrap();
+        let (target, created) = Target::open(&path, 10_000, true).unwrap();
         assert!(created.is_none());
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 20_000], "another target may still be refused");
+        target.prepare(10_000).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [0; 10_000]);
     }
 
