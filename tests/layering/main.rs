@@ -33,3 +33,18 @@ fn metadata() -> String {
     assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
+
+/// `orlop` as it is shipped has no switch to make a store fail.
+#[test]
+fn the_shipped_binary_has_no_faults() {
+    let metadata: serde_json::Value = serde_json::from_str(&metadata()).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let cli = packages.iter().find(|package| package["name"] == "cli").unwrap();
+    let engine =
+        cli["dependencies"].as_array().unwrap().iter().find(|dep| dep["name"] == "repository").unwrap();
+    assert_eq!(engine["features"], serde_json::json!(["s3"]));
+    assert_eq!(cli["features"], serde_json::json!({}), "and none can be switched on");
+    let repository = packages.iter().find(|package| package["name"] == "repository").unwrap();
+    assert!(repository["features"]["fault"].is_array(), "the feature has this name");
+    assert!(repository["features"]["default"].is_null(), "and nothing is on by itself");
+}
