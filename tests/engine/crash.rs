@@ -132,6 +132,17 @@ fn key_commands() {
         |bench| is_sound(bench, &[&data], 1),
     );
     assert!(added >= 4, "{added} calls");
+    let with_reader = base.fork();
+    let reader = run(key::add(&with_reader.open(), Role::Read, &other, "reader")).unwrap();
+    let removed = crash_everywhere(
+        &with_reader,
+        |bench, driver| {
+            let repository = bench.open_on(driver, &bench.owner)?;
+            run(key::remove(&repository, reader))
+        },
+        |bench| is_sound(bench, &[&data], 1),
+    );
+    assert!(removed >= 4, "{removed} calls");
     crash_everywhere(
         &base,
         |bench, driver| {
