@@ -32,6 +32,97 @@ pub struct Env {
     pub random: Arc<dyn Random>,
     /// Argon2id cost of new password slots.
     pub kdf_cost: KdfParams,
+    /// The rule of the deletion protocol that this environment breaks, to see that tests notice.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+/// A rule of the deletion protocol that may be left out: what models and simulator have to catch.
+///
+/// Switches exist only with the feature `mutants`, which the shipped binary never has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mutant {
+    /// c4 does not look again.
+    NoRecheckAtC4,
+    /// p5 does not list again.
+    NoRelistAtP5,
+    /// Snapshots are listed before pending records.
+    SnapshotsBeforePending,
+    /// c3 does not wait.
+    NoWaitAtC3,
+    /// p4 does not wait after its put.
+    NoWaitAfterP4,
+    /// No wait between the two lists of p5.
+    NoWaitBetweenListsOfP5,
+    /// A plan that was found unfinished is resumed at p5 without the wait.
+    ResumeWithoutWait,
+    /// p1 takes a dead pack for a location.
+    DeadLocationInP1,
+    /// p5 takes a dead pack for a location.
+    DeadLocationInP5,
+    /// `forget` deletes the snapshot itself.
+    ForgetDeletes,
+    /// p8 removes a stale pending without a tombstone.
+    NoTombstone,
+    /// c4 does not look whether a parent was forgotten.
+    NoParentCheckAtC4,
+    /// No pending record at all.
+    NoPending,
+    /// c5 commits something other than the bytes of its pending record.
+    CommitOtherBytes,
+    /// F names only what this generation forgets.
+    ForgottenNotCumulative,
+    /// F drops entries by the floor of the plan itself.
+    ForgottenByOwnFloor,
+    /// Runs below the floor are read all the same.
+    NoFloor,
+    /// p5 does not look at the runs again for its floor.
+    FloorNotReadAgainAtP5,
+    /// A merged run claims the highest `built` there is.
+    MergeWithoutBuilt,
+    /// A merge deletes its inputs without looking at the floor again.
+    MergeWithoutFloorCheck,
+    /// A session that starts anew trusts its own packs without a fresh LIST.
+    OwnPacksWithoutList,
+    /// Deletion by the list that the process remembers, not by the newest sweep.
+    DeleteByOldList,
+    /// c5 is sent twice.
+    CommitTwice,
+    /// Plain forget may take the last snapshot of a group.
+    ForgetLastOfGroup,
+    /// A pack leaves `dead` by a LIST made after the wait.
+    DeadLeavesByLateList,
+}
+
+impl Mutant {
+    /// Every one.
+    pub const ALL: [Mutant; 25] = [
+        Mutant::NoRecheckAtC4,
+        Mutant::NoRelistAtP5,
+        Mutant::SnapshotsBeforePending,
+        Mutant::NoWaitAtC3,
+        Mutant::NoWaitAfterP4,
+        Mutant::NoWaitBetweenListsOfP5,
+        Mutant::ResumeWithoutWait,
+        Mutant::DeadLocationInP1,
+        Mutant::DeadLocationInP5,
+        Mutant::ForgetDeletes,
+        Mutant::NoTombstone,
+        Mutant::NoParentCheckAtC4,
+        Mutant::NoPending,
+        Mutant::CommitOtherBytes,
+        Mutant::ForgottenNotCumulative,
+        Mutant::ForgottenByOwnFloor,
+        Mutant::NoFloor,
+        Mutant::FloorNotReadAgainAtP5,
+        Mutant::MergeWithoutBuilt,
+        Mutant::MergeWithoutFloorCheck,
+        Mutant::OwnPacksWithoutList,
+        Mutant::DeleteByOldList,
+        Mutant::CommitTwice,
+        Mutant::ForgetLastOfGroup,
+        Mutant::DeadLeavesByLateList,
+    ];
 }
 
 struct SystemClock(std::time::Instant);
@@ -62,7 +153,23 @@ impl Env {
             clock: Arc::new(SystemClock(std::time::Instant::now())),
             random: Arc::new(SystemRandom),
             kdf_cost: KdfParams::DEFAULT,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
+    }
+
+    /// Whether `mutant` is switched on; never without the feature `mutants`.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn breaks(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Whether `mutant` is switched on; never without the feature `mutants`.
+    #[cfg(not(feature = "mutants"))]
+    #[inline(always)]
+    #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(crate) fn breaks(&self, _: Mutant) -> bool {
+        false
     }
 
     /// `N` random bytes.
@@ -144,6 +251,13 @@ pub mod seeded {
         hasher.update(&seed.to_le_bytes());
         let random = SeededRandom(Mutex::new(hasher.finalize_xof()));
         let kdf_cost = KdfParams { m_kib: 8, t: 1, p: 1 };
-        (Env { clock: clock.clone(), random: Arc::new(random), kdf_cost }, clock)
+        let env = Env {
+            clock: clock.clone(),
+            random: Arc::new(random),
+            kdf_cost,
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        };
+        (env, clock)
     }
 }

@@ -24,9 +24,15 @@ pub struct Exec {
 /// What an operation may hold in memory unless told otherwise.
 const MEMORY_LEN: u64 = 192 << 20;
 
+/// How inline time passes: a simulator moves its clock and runs others meanwhile.
+pub trait InlineTime: Send + Sync {
+    /// Ends once `time` has passed.
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()>;
+}
+
 #[derive(Clone)]
 enum Mode {
-    Inline,
+    Inline(Option<Arc<dyn InlineTime>>),
     Threads(Arc<rayon::ThreadPool>),
 }
 
@@ -61,7 +67,12 @@ impl<T> Drop for AbortOnDrop<T> {
 impl Exec {
     /// Everything on the calling thread, in call order.
     pub fn inline() -> Self {
-        Exec { mode: Mode::Inline, cancel: Arc::default(), memory_len: MEMORY_LEN }
+        Exec { mode: Mode::Inline(None), cancel: Arc::default(), memory_len: MEMORY_LEN }
+    }
+
+    /// Everything on the calling thread; waits are `time`'s.
+    pub fn inline_with(time: Arc<dyn InlineTime>) -> Self {
+        Exec { mode: Mode::Inline(Some(time)), cancel: Arc::default(), memory_len: MEMORY_LEN }
     }
 
     /// `threads` CPU threads; the caller provides a tokio runtime for the asynchronous part.
@@ -89,14 +100,14 @@ impl Exec {
     /// CPU threads: how many pieces of work are worth handing out at once.
     pub fn width(&self) -> usize {
         match &self.mode {
-            Mode::Inline => 1,
+            Mode::Inline(_) => 1,
             Mode::Threads(pool) => pool.current_num_threads(),
         }
     }
 
     /// True where everything runs on the calling thread.
     pub fn is_inline(&self) -> bool {
-        matches!(self.mode, Mode::Inline)
+        matches!(self.mode, Mode::Inline(_))
     }
 
     /// Runs CPU work. `f` never blocks and never touches a channel.
@@ -108,7 +119,7 @@ impl Exec {
         let (done, result) = oneshot::channel();
         let work = move || drop(done.send(f()));
         match &self.mode {
-            Mode::Inline => work(),
+            Mode::Inline(_) => work(),
             Mode::Threads(pool) => pool.spawn(work),
         }
         async { result.await.map_err(|_| Error::Internal { what: "a worker ended without a result".into() }) }
@@ -152,10 +163,12 @@ impl Exec {
         }
     }
 
-    /// Waits. Inline time does not pass: the caller's clock is moved by its test.
+    /// Waits. Inline without a time of its own, no time passes: the caller's clock is moved by its test.
     pub async fn sleep(&self, time: Duration) {
-        if let (Mode::Threads(_), Ok(_)) = (&self.mode, tokio::runtime::Handle::try_current()) {
-            tokio::time::sleep(time).await;
+        match (&self.mode, tokio::runtime::Handle::try_current()) {
+            (Mode::Threads(_), Ok(_)) => tokio::time::sleep(time).await,
+            (Mode::Inline(Some(inline)), _) => inline.sleep(time).await,
+            _ => {}
         }
     }
 
