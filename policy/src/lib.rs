@@ -6,6 +6,7 @@
 mod error;
 pub mod parse;
 pub mod retention;
+pub mod schedule;
 mod zone;
 
 pub use error::Error;

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::retention::{Count, GroupBy, LabelSet, Span};
+use crate::schedule::{Every, TimeOfDay};
 
 /// Reads how many to keep: a number, or `unlimited` (also `-1`, as older versions of restic spell it).
 ///
@@ -62,6 +63,45 @@ pub fn group_by(text: &str) -> Result<GroupBy, Error> {
         }
     }
     Ok(by)
+}
+
+/// Reads a length of time: days of 24 hours, hours and minutes, such as `1d`, `2h30m`; each unit at most once, in any order.
+///
+/// # Errors
+/// Other units, a unit given twice, no number, and what is not between a minute and 366 days.
+pub fn every(text: &str) -> Result<Every, Error> {
+    units(text, b"dhm", 999_999)
+        .and_then(|[days, hours, minutes]| Every::from_minutes((days * 24 + hours) * 60 + minutes))
+        .ok_or_else(|| {
+            Error::new("length of time", text, "days, hours and minutes such as 15m or 1d12h, 1m to 366d")
+        })
+}
+
+/// Reads a time of day: `3:04PM`, `3:04pm` or `15:04`.
+///
+/// # Errors
+/// Another form, and a time that a day does not have.
+pub fn time_of_day(text: &str) -> Result<TimeOfDay, Error> {
+    clock(text).ok_or_else(|| Error::new("time", text, "3:04PM, 3:04pm or 15:04"))
+}
+
+fn clock(text: &str) -> Option<TimeOfDay> {
+    let half = |upper, lower| text.strip_suffix(upper).or_else(|| text.strip_suffix(lower));
+    let (digits_of, noon) = match (half("AM", "am"), half("PM", "pm")) {
+        (Some(rest), _) => (rest, Some(0)),
+        (_, Some(rest)) => (rest, Some(12)),
+        _ => (text, None),
+    };
+    let (hour, minute) = digits_of.split_once(':')?;
+    if hour.len() > 2 || minute.len() != 2 {
+        return None;
+    }
+    let (hour, minute): (u8, u8) = (digits(hour)?.parse().ok()?, digits(minute)?.parse().ok()?);
+    match noon {
+        None => TimeOfDay::new(hour, minute),
+        Some(noon) if (1..=12).contains(&hour) => TimeOfDay::new(hour % 12 + noon, minute),
+        Some(_) => None,
+    }
 }
 
 /// The numbers before each unit's letter; 0 for a unit that is not there. `None` if the text is anything else.

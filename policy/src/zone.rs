@@ -2,12 +2,14 @@
 
 use crate::Error;
 use jiff::civil::DateTime;
-use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A time zone of the IANA database, such as `Europe/Berlin`. The default is UTC.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Zone {
     name: String,
     zone: TimeZone,
@@ -36,6 +38,20 @@ impl Zone {
         &self.name
     }
 
+    /// The first moment at which the clock on the wall shows `local` or, where it never does, the first after the leap of the clock.
+    /// `None` outside of the years that can be computed with.
+    pub(crate) fn first_moment(&self, local: DateTime) -> Option<Timestamp> {
+        match self.zone.to_ambiguous_timestamp(local).offset() {
+            AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
+                offset.to_timestamp(local).ok()
+            }
+            AmbiguousOffset::Gap { after, .. } => {
+                let before_leap = after.to_timestamp(local).ok()?;
+                self.zone.following(before_leap).next().map(|leap| leap.timestamp())
+            }
+        }
+    }
+
     /// What the clock on the wall shows.
     pub(crate) fn local(&self, time: Timestamp) -> DateTime {
         self.zone.to_datetime(time)
@@ -52,6 +68,20 @@ impl Zone {
 
 fn shift_back(time: Timestamp, offset: Offset) -> Option<Timestamp> {
     time.checked_sub(SignedDuration::from_secs(offset.seconds().into())).ok()
+}
+
+impl TryFrom<String> for Zone {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Zone, Error> {
+        Zone::parse(&name)
+    }
+}
+
+impl From<Zone> for String {
+    fn from(zone: Zone) -> String {
+        zone.name
+    }
 }
 
 impl Default for Zone {
