@@ -1,7 +1,7 @@
 //! Random histories of backups, dense where calendars are treacherous.
 
-use jiff::tz::TimeZone;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use policy::retention::Status;
 use std::collections::BTreeMap;
 
