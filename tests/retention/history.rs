@@ -117,8 +117,8 @@ fn fresh(dice: &mut Dice, shape: i64, anchor: i64, nth: i64, tz: &TimeZone) -> i
         }
         // around a change of the clock, and exactly a calendar step before it and after it
         6 => {
-            let step = dice.between(0, 3) * [HOUR, DAY, 7 * DAY, 30 * DAY][index(dice, 4)];
-            clock_change(tz, anchor) + step * dice.between(-1, 1) + dice.between(-4, 4) * 30 * MINUTE
+            let step = dice.between(0, 2) * [HOUR, DAY, DAY, 7 * DAY, 30 * DAY][index(dice, 5)];
+            clock_change(tz, anchor) + step * dice.between(-1, 1) + dice.between(-8, 8) * 15 * MINUTE
         }
         // at the ends of months, where going back by a month overflows
         _ => {

@@ -23,6 +23,8 @@ pub(crate) const COUNTED: &[Rules] = &[
 
 /// Rules with spans: going back by months and days needs the zone of the newest backup.
 pub(crate) const SPANS: &[Rules] = &[
+    // across a change of the clock, where 02:30 comes twice or never
+    &[("keep-within", "1d")],
     &[("keep-within", "3d12h")],
     &[("keep-within", "1m")],
     &[("keep-within", "1y1m1d1h")],
