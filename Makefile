@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint style bench fuzz install
+.PHONY: help setup demo test lint style bench fuzz mutants install
 
 ORLOP_SKIPS := $(CURDIR)/target/skips
 
@@ -37,6 +37,9 @@ bench: ## what this machine can do at most, then the benches
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	dev/fuzz.sh
+
+mutants: ## mutation testing of the crate policy: no mutant may survive
+	dev/mutants.sh
 
 install: ## install the command orlop
 	cargo install --path cli --locked
