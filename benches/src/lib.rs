@@ -14,6 +14,8 @@ pub mod image;
 pub mod kernels;
 pub mod make;
 pub mod packs;
+pub mod process;
+pub mod prune;
 pub mod report;
 pub mod synthetic;
 
