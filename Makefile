@@ -2,12 +2,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint style bench fuzz install
+.PHONY: help setup demo test lint style bench bench-prune bench-prune-memory fuzz mutants install
 
 ORLOP_SKIPS := $(CURDIR)/target/skips
 
+# Where benches keep large repositories.
+BENCH_DIR ?= $(CURDIR)/target/bench
+
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 setup: ## install what the tests and the demo want (Debian packages as root, S3 servers)
 	dev/setup.sh install
@@ -35,8 +38,21 @@ bench: ## what this machine can do at most, then the benches
 	cargo run --release --locked -p benches --bin limits
 	cargo bench --locked -p benches
 
+bench-prune: ## prune of a million chunks beside restic's, and a backup beside a prune; 25 GB in BENCH_DIR
+	cargo build --release --locked -p cli
+	dev/restic.sh build
+	cargo run --release --locked -p benches --bin prune -- --dir $(BENCH_DIR) compare --restic "$$(dev/restic.sh path)"
+	cargo run --release --locked -p benches --bin prune -- --dir $(BENCH_DIR) beside
+
+bench-prune-memory: ## peak memory of a prune of 10^8 synthetic chunks; 25 GB in BENCH_DIR for some minutes
+	cargo build --release --locked -p cli
+	cargo run --release --locked -p benches --bin prune -- --dir $(BENCH_DIR) memory
+
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	dev/fuzz.sh
+
+mutants: ## mutation testing of the crate policy: no mutant may survive
+	dev/mutants.sh
 
 install: ## install the command orlop
 	cargo install --path cli --locked

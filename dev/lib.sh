@@ -79,9 +79,11 @@ locate() {
   printf '%s\n' "$bin"
 }
 
-# build_go NAME VERSION PACKAGE: builds once into the cache. Two runs at once are safe: one lock, and a rename into place.
+# build_go NAME VERSION PACKAGE [MODULE]: builds once into the cache. Two runs at once are safe: one lock, and a rename into place.
+# With MODULE the program is built from a tiny module that requires it: for what 'go install package@version' refuses (a
+# module with replace lines).
 build_go() {
-  local name=$1 version=$2 package=$3 bin go tmp
+  local name=$1 version=$2 package=$3 module=${4:-} bin go tmp
   bin=$(cached "$name" "$version")
   have flock || skip "$name" "flock (util-linux) is missing"
   mkdir -p "$(dirname "$bin")"
@@ -95,14 +97,26 @@ build_go() {
   say "building $name $version (minutes, once; kept in $CACHE)"
   tmp=$(mktemp -d "$CACHE/.build-XXXXXX")
   # Toolchain and cross-compile settings of the caller must not move the result; the temporary tree is on the cache's disk.
-  if ! env -u GOOS -u GOARCH GOBIN="$tmp" GOTOOLCHAIN=local CGO_ENABLED=0 \
-    "$go" install -trimpath -buildvcs=false -ldflags '-s -w' "$package@$version" 9>&- >&2; then
+  if ! go_install "$go" "$tmp" "$name" "$version" "$package" "$module" 9>&- >&2; then
     rm -rf "$tmp"
-    skip "$name" "'go install $package@$version' failed"
+    skip "$name" "building $package@$version failed"
   fi
   mv "$tmp/$name" "$bin"
   rm -rf "$tmp"
   exec 9>&-
+}
+
+go_install() {
+  local go=$1 tmp=$2 name=$3 version=$4 package=$5 module=$6
+  local settings=(env -u GOOS -u GOARCH GOTOOLCHAIN=local CGO_ENABLED=0)
+  local flags=(-trimpath -buildvcs=false -ldflags '-s -w')
+  if [ -z "$module" ]; then
+    "${settings[@]}" GOBIN="$tmp" "$go" install "${flags[@]}" "$package@$version"
+    return
+  fi
+  mkdir "$tmp/wrap"
+  printf 'module wrap.invalid/%s\n\ngo %s\n\nrequire %s %s\n' "$name" "$GO_MIN" "$module" "$version" >"$tmp/wrap/go.mod"
+  (cd "$tmp/wrap" && "${settings[@]}" GOFLAGS=-mod=mod "$go" build "${flags[@]}" -o "$tmp/$name" "$package")
 }
 
 # start_time PID: the kernel's start tick of a process, which tells it from a later one with the same id.

@@ -43,6 +43,11 @@ impl Reading {
     }
 }
 
+/// The processor time that a /proc/PID/stat tells.
+pub(crate) fn own_time(stat: &str) -> Duration {
+    TICK * own_ticks(stat).unwrap_or(0)
+}
+
 /// utime and stime: the 12th and 13th field after the name, which may hold spaces.
 fn own_ticks(stat: &str) -> Option<u32> {
     let (_, fields) = stat.rsplit_once(')')?;

@@ -73,7 +73,11 @@ pub fn load() -> String {
 
 /// The most memory this process has held, in bytes (VmHWM); 0 if the system does not say.
 pub fn peak_memory_len() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    peak_in(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// VmHWM of a /proc/PID/status, in bytes; 0 if it has none.
+pub(crate) fn peak_in(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
     kib.unwrap_or(0) << 10

@@ -8,7 +8,7 @@ mod catalogue;
 mod claims;
 mod commit;
 mod mend;
-mod packer;
+pub(crate) mod packer;
 mod parent;
 mod request;
 mod sealer;
