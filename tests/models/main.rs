@@ -2,6 +2,11 @@
 //! each one covers.
 
 mod check;
+mod group;
+mod merges;
+mod named;
+mod pages;
 mod protocol;
+mod rollback;
 mod set;
 mod worlds;
