@@ -7,6 +7,8 @@ mod merges;
 mod named;
 mod pages;
 mod protocol;
+mod repair;
 mod rollback;
 mod set;
+mod undelete;
 mod worlds;
