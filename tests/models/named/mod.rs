@@ -35,6 +35,8 @@ enum Slip {
     TakesOverAtOnce,
     /// The last sweep of the process that is taken over may not be visible yet.
     NoWaitAtTakeOver,
+    /// A process that died after the wait began is taken over, too.
+    NamesAfterWaiting,
     /// `session drop` for a session that lives.
     DropsTheLiving,
     /// A pruner removes stale pending records, as if there were tombstones.
@@ -274,6 +276,8 @@ fn every_slip_loses_something() {
 #[test]
 #[ignore = "large: make model"]
 fn large() {
+    let slip = Some(Slip::NamesAfterWaiting);
+    counterexample("named, NamesAfterWaiting", Rules { lag: true, slip, ..TAKEN_OVER });
     exhaust("named, 1x2x2 with lag and take-over", Rules { prunes: 2, take_over: true, drop: true, ..TWO });
     exhaust("named, 1x3x1 with lag and take-over", Rules { lag: true, drop: true, ..TAKEN_OVER });
 }

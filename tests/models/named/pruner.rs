@@ -28,6 +28,8 @@ pub(super) struct Process {
     at: At,
     prunes: u8,
     g: u8,
+    /// Plans that are to be taken over, as the operator has named their owners.
+    named: Set,
     listed: Set,
     pending: Set,
     candidates: Set,
@@ -141,6 +143,7 @@ fn begin(rules: &Rules, store: Store, mut process: Process, out: &mut Out<'_>) {
         if !rules.take_over || living(rules, out.world, view.plans) {
             out.to("p0 finds a plan of another process: stops", view.plans, store, process.at(At::Idle));
         } else {
+            process.named = view.plans;
             if !rules.slips(Slip::NoWaitAtTakeOver) {
                 process.wait = store.unseen;
             }
@@ -157,7 +160,8 @@ fn living(rules: &Rules, world: &World, plans: Set) -> bool {
 }
 
 /// The plans of the dead are withdrawn, as p4 withdraws its own: before its sweep, a plan may
-/// always go. Once delta has passed since they were dead, no sweep of theirs is unseen.
+/// always go. Once delta has passed since they were dead, no sweep of theirs is unseen; that says
+/// nothing of others.
 fn take_over(rules: &Rules, mut store: Store, mut process: Process, out: &mut Out<'_>) {
     store.settle(&mut process.wait);
     for view in store.views() {
@@ -167,8 +171,10 @@ fn take_over(rules: &Rules, mut store: Store, mut process: Process, out: &mut Ou
             out.to("finds nothing to take over", Set::EMPTY, store, process.at(At::Idle));
             continue;
         };
-        if living(rules, out.world, view.plans) {
-            out.to("finds a plan of a living process: stops", view.plans, store, process.at(At::Idle));
+        let others = !(view.plans - process.named).is_empty() && !rules.slips(Slip::NamesAfterWaiting);
+        process.named = Set::EMPTY;
+        if others || living(rules, out.world, view.plans) {
+            out.to("finds a plan of another process: stops", view.plans, store, process.at(At::Idle));
             continue;
         }
         if rules.slips(Slip::Resumes) {
