@@ -209,6 +209,7 @@ proptest! {
     #[test]
     fn a_slot_is_run_once(policy in policies(), last in NOW - 90 * 86_400_000..NOW, gaps in prop::collection::vec(0u64..9_000_000, 1..60)) {
         for kind in ScheduleType::ALL {
+            prop_assert!(next_fire(&policy, kind, last).is_some());
             let (mut last, mut now) = (last, last);
             let mut run = BTreeSet::new();
             for gap in &gaps {
