@@ -19,7 +19,7 @@ const FILE_LEN: usize = 4096;
 pub enum Case {
     /// All snapshots are kept.
     Nothing,
-    /// One of five is forgotten; what it alone needs is a fifth.
+    /// One of five is forgotten; what it alone needs is a fifth, unless a [`Shape`] says otherwise.
     Dead,
 }
 
@@ -31,7 +31,7 @@ impl Case {
     pub fn text(self) -> &'static str {
         match self {
             Case::Nothing => "nothing to do",
-            Case::Dead => "20 % dead",
+            Case::Dead => "one snapshot forgotten",
         }
     }
 }
@@ -51,6 +51,29 @@ pub trait Subject {
     fn packs(&self) -> Result<(u64, u64)>;
 }
 
+/// What of orlop's repository may differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Chunks.
+    pub chunks: u64,
+    /// Plain bytes of each.
+    pub chunk_len: u32,
+    /// How chunks that die lie in packs.
+    pub layout: Layout,
+    /// Their share, in percent.
+    pub dead_percent: u64,
+    /// Packs that an index run names at most; 0: as many as fit.
+    pub packs_per_run: usize,
+}
+
+impl Shape {
+    /// As restic's: chunks of 8 KiB, each snapshot in packs of its own, runs as backups leave them.
+    pub fn beside_restic(chunks: u64) -> Self {
+        let dead_percent = 100 / SNAPSHOTS;
+        Shape { chunks, chunk_len: 8192, layout: Layout::Clustered, dead_percent, packs_per_run: 32 }
+    }
+}
+
 /// orlop on a synthetic repository.
 pub struct Orlop {
     program: PathBuf,
@@ -59,14 +82,10 @@ pub struct Orlop {
 
 impl Orlop {
     /// Makes the repository in `folder` unless it is there.
-    pub fn new(
-        program: &Path,
-        folder: &Path,
-        chunks: u64,
-        (chunk_len, layout, packs_per_run): (u32, Layout, usize),
-        threads: usize,
-    ) -> Result<Self> {
-        let name = format!("orlop-{chunks}-{chunk_len}-{layout:?}-{packs_per_run}").to_lowercase();
+    pub fn new(program: &Path, folder: &Path, shape: Shape) -> Result<Self> {
+        let Shape { chunks, chunk_len, layout, dead_percent, packs_per_run } = shape;
+        let name =
+            format!("orlop-{chunks}-{chunk_len}-{layout:?}-{dead_percent}-{packs_per_run}").to_lowercase();
         let orlop = Orlop { program: program.to_owned(), folder: folder.join(name) };
         if !orlop.folder.exists() {
             let made = unfinished(&orlop.folder)?;
@@ -75,14 +94,14 @@ impl Orlop {
                 chunk_len,
                 snapshots: SNAPSHOTS,
                 forgotten: 1,
-                dead_percent: 100 / SNAPSHOTS,
+                dead_percent,
                 layout,
                 packs_per_run,
                 marked: true,
                 seed: 1,
             };
             let repository = made.join("repository");
-            let key = make(&repository, &spec, threads)?.key;
+            let key = make(&repository, &spec, std::thread::available_parallelism()?.get())?.key;
             fs::rename(repository.join("forget"), made.join("forget"))?;
             write_secret(&made.join("key"), &key)?;
             finish(&made, &orlop.folder)?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use benches::cpu::Reading;
 use benches::process::{Cost, Running, run};
-use benches::prune::{Case, Orlop, Restic, Subject};
+use benches::prune::{Case, Orlop, Restic, Shape, Subject};
 use benches::report::{machine, median, mib};
 use benches::synthetic::{Layout, Source};
 use clap::{Parser, Subcommand};
@@ -51,6 +51,9 @@ enum What {
         /// How chunks that die lie in packs: scattered ones make prune copy.
         #[arg(long, value_enum, default_value_t = Layout::Clustered)]
         layout: Layout,
+        /// Their share, in percent.
+        #[arg(long, default_value_t = 20)]
+        dead: u64,
     },
     /// The most memory that prune holds; the repository is made for it, and removed.
     Memory {
@@ -60,6 +63,9 @@ enum What {
         /// How chunks that die lie in packs.
         #[arg(long, value_enum, default_value_t = Layout::Scattered)]
         layout: Layout,
+        /// Their share, in percent. Packs are copied if more than a quarter of them is dead.
+        #[arg(long, default_value_t = 40)]
+        dead: u64,
         /// Keep the repository for the next time.
         #[arg(long)]
         keep: bool,
@@ -72,8 +78,10 @@ fn main() -> Result<()> {
     println!("{}", machine());
     match &args.what {
         What::Compare { restic, chunks, rounds } => compare(&args, restic, *chunks, *rounds),
-        What::Beside { chunks, rounds, mib, layout } => beside(&args, *chunks, *rounds, *mib, *layout),
-        What::Memory { chunks, layout, keep } => memory(&args, *chunks, *layout, *keep),
+        What::Beside { chunks, rounds, mib, layout, dead } => {
+            beside(&args, *chunks, *rounds, *mib, *layout, *dead)
+        }
+        What::Memory { chunks, layout, dead, keep } => memory(&args, *chunks, *layout, *dead, *keep),
     }
 }
 
@@ -89,7 +97,7 @@ fn show(who: &str, costs: &[Cost]) {
 }
 
 fn compare(args: &Args, restic: &Path, chunks: u64, rounds: usize) -> Result<()> {
-    let orlop = Orlop::new(&args.orlop, &args.dir, chunks, (8192, Layout::Clustered, 32), 2)?;
+    let orlop = Orlop::new(&args.orlop, &args.dir, Shape::beside_restic(chunks))?;
     let restic = Restic::new(restic, &args.dir, chunks)?;
     let subjects: [&dyn Subject; 2] = [&orlop, &restic];
     for case in Case::ALL {
@@ -154,8 +162,9 @@ fn image(folder: &Path, mib: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout) -> Result<()> {
-    let orlop = Orlop::new(&args.orlop, &args.dir, chunks, (8192, layout, 32), 2)?;
+fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout, dead: u64) -> Result<()> {
+    let shape = Shape { layout, dead_percent: dead, ..Shape::beside_restic(chunks) };
+    let orlop = Orlop::new(&args.orlop, &args.dir, shape)?;
     let volume = format!("bench/image={}", image(&args.dir, mib)?.display());
     let arguments = ["backup", "--volume", &volume, "--force-read"];
     let (mut alone, mut beside, mut prunes, mut overlaps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -178,7 +187,7 @@ fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout) -> 
         prunes.push(prune);
         run(&mut orlop.command(&["check"]), &orlop.log())?;
     }
-    println!("backup of {mib} MiB into {chunks} chunks, and a prune of 20 % dead ones, {layout:?}:");
+    println!("backup of {mib} MiB into {chunks} chunks, and a prune of {dead} % dead ones, {layout:?}:");
     show("backup alone", &alone);
     show("backup beside prune", &beside);
     show("prune", &prunes);
@@ -192,12 +201,13 @@ fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout) -> 
     Ok(())
 }
 
-fn memory(args: &Args, chunks: u64, layout: Layout, keep: bool) -> Result<()> {
-    let orlop = Orlop::new(&args.orlop, &args.dir, chunks, (1, layout, 0), 2)?;
+fn memory(args: &Args, chunks: u64, layout: Layout, dead: u64, keep: bool) -> Result<()> {
+    let shape = Shape { chunks, chunk_len: 1, layout, dead_percent: dead, packs_per_run: 0 };
+    let orlop = Orlop::new(&args.orlop, &args.dir, shape)?;
     for case in Case::ALL {
         orlop.prepare(case)?;
         let cost = orlop.prune()?;
-        println!("{}, {chunks} chunks of 1 byte, {layout:?}:", case.text());
+        println!("{}, {chunks} chunks of 1 byte, {dead} % dead, {layout:?}:", case.text());
         show("orlop", &[cost]);
         print!("{}", std::fs::read_to_string(orlop.log())?);
     }
