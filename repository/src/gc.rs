@@ -2,11 +2,13 @@
 
 use crate::error::Named;
 use crate::{Error, Repository, Result};
+use repo_format::config::StoreMode;
 use repo_format::gc_record::{Plan, Sweep};
 use repo_format::layout::{GC_PREFIX, ObjectName};
-use repo_format::sealed::Class;
-use repo_format::{PackId, SnapshotId};
-use std::collections::HashSet;
+use repo_format::sealed::{Class, object_hash};
+use repo_format::{PackId, ProcessId, SnapshotId};
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 /// The state of deletion as one LIST and at most two GETs show it.
 #[derive(Debug, Default, Clone)]
@@ -25,24 +27,138 @@ pub(crate) struct GcView {
     pub(crate) forgotten: HashSet<SnapshotId>,
 }
 
+/// A plan or sweep that counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Record<T> {
+    pub(crate) name: ObjectName,
+    pub(crate) g: u64,
+    /// What it says.
+    pub(crate) body: T,
+    /// BLAKE3 of the object: the next record names it.
+    pub(crate) hash: [u8; 32],
+    /// When the store says that it was written, in Unix milliseconds.
+    pub(crate) stored_ms: u64,
+}
+
+/// The newest records, and which others there are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GcState {
+    pub(crate) plan: Option<Record<Plan>>,
+    pub(crate) sweep: Option<Record<Sweep>>,
+    /// Mode one: unfinished plans of the same generation beside `plan`, written by mistake.
+    pub(crate) other_plans: Vec<Record<Plan>>,
+    /// Plans and sweeps of any generation, with the store's time.
+    pub(crate) listed: Vec<(ObjectName, u64)>,
+}
+
+impl GcState {
+    /// Sweeps so far.
+    pub(crate) fn sweeps(&self) -> u64 {
+        self.sweep.as_ref().map_or(0, |sweep| sweep.g.saturating_add(1))
+    }
+
+    /// The plan that has no sweep yet.
+    pub(crate) fn unfinished(&self) -> Option<&Record<Plan>> {
+        self.plan.as_ref().filter(|plan| self.sweep.as_ref().is_none_or(|sweep| sweep.g < plan.g))
+    }
+
+    /// Floor of the newest sweep.
+    pub(crate) fn floor(&self) -> u64 {
+        self.sweep.as_ref().map_or(0, |sweep| sweep.body.floor)
+    }
+
+    /// The store's time of each generation's plan, as far as it is still there.
+    pub(crate) fn plan_times(&self) -> BTreeMap<u64, u64> {
+        self.listed.iter().filter_map(|(name, at)| Some((plan_of(name)?.0, *at))).collect()
+    }
+
+    /// What clients go by.
+    pub(crate) fn view(&self) -> GcView {
+        let mut view = GcView { sweeps: self.sweeps(), floor: self.floor(), ..GcView::default() };
+        view.newest_floor = view.floor;
+        if let Some(sweep) = &self.sweep {
+            view.dead = sweep.body.dead.iter().flat_map(|dead| dead.packs.iter().copied()).collect();
+            view.condemned = view.dead.clone();
+        }
+        for plan in self.plan.iter().chain(&self.other_plans) {
+            view.forgotten.extend(plan.body.forgotten.iter().flat_map(|one| one.sids.iter().copied()));
+        }
+        if let Some(plan) = self.unfinished() {
+            view.newest_floor = plan.body.floor;
+            view.condemned.extend(plan.body.candidates.iter().copied());
+        }
+        for plan in &self.other_plans {
+            view.newest_floor = view.newest_floor.max(plan.body.floor);
+            view.condemned.extend(plan.body.candidates.iter().copied());
+        }
+        view
+    }
+}
+
+/// Generation and, in mode one, the process that wrote a record.
+pub(crate) type Written = (u64, Option<ProcessId>);
+
+/// Generation and writer of a plan's name.
+pub(crate) fn plan_of(name: &ObjectName) -> Option<Written> {
+    match name {
+        ObjectName::Plan(g) => Some((*g, None)),
+        ObjectName::ProcPlan { g, proc } => Some((*g, Some(*proc))),
+        _ => None,
+    }
+}
+
+/// Generation and writer of a sweep's name.
+pub(crate) fn sweep_of(name: &ObjectName) -> Option<Written> {
+    match name {
+        ObjectName::Sweep(g) => Some((*g, None)),
+        ObjectName::ProcSweep { g, proc } => Some((*g, Some(*proc))),
+        _ => None,
+    }
+}
+
 /// Reads the newest plan and sweep. A signature that does not hold is damage: nothing is believed.
 pub(crate) async fn view(repository: &Repository) -> Result<GcView> {
+    Ok(state(repository).await?.view())
+}
+
+/// Tries until a listing and what it names belong together.
+const TRY_COUNT: u32 = 8;
+
+/// As [`view`], with the records themselves.
+pub(crate) async fn state(repository: &Repository) -> Result<GcState> {
     // a record may be removed between the listing and the read once a higher one exists: list again
-    for _ in 0..5 {
-        if let Some(view) = try_view(repository).await? {
-            return Ok(view);
+    for n in 0..TRY_COUNT {
+        if let Some(state) = try_state(repository).await? {
+            return Ok(state);
+        }
+        if n > 1 {
+            wait_delta(repository).await?;
         }
     }
     let found = "the newest plan and sweep do not belong together, or keep changing: one may be missing";
     Err(Error::damage(GC_PREFIX, found))
 }
 
-async fn try_view(repository: &Repository) -> Result<Option<GcView>> {
-    let listed = repository.store().list(GC_PREFIX).await?;
-    let newest =
-        |pick: fn(&ObjectName) -> Option<u64>| listed.iter().filter_map(|(name, _)| pick(name)).max();
-    let plan = newest(|name| if let ObjectName::Plan(g) = name { Some(*g) } else { None });
-    let sweep = newest(|name| if let ObjectName::Sweep(g) = name { Some(*g) } else { None });
+async fn try_state(repository: &Repository) -> Result<Option<GcState>> {
+    let named = repository.config().store.mode == StoreMode::One;
+    let listed: Vec<(ObjectName, u64)> = repository
+        .store()
+        .list(GC_PREFIX)
+        .await?
+        .into_iter()
+        .map(|(name, meta)| (name, meta.modified_ms))
+        .filter(|(name, _)| {
+            // records of the other mode are nobody's
+            plan_of(name).or(sweep_of(name)).is_some_and(|(_, proc)| proc.is_some() == named)
+        })
+        .collect();
+    let newest = |of: fn(&ObjectName) -> Option<Written>| {
+        let found = listed.iter().filter_map(|(name, at)| Some((of(name)?.0, *name, *at)));
+        let highest = found.clone().map(|(g, ..)| g).max();
+        found.filter(|(g, ..)| Some(*g) == highest).collect::<Vec<_>>()
+    };
+    let (plans, sweeps) = (newest(plan_of), newest(sweep_of));
+    let (plan, sweep) = (plans.first().map(|plan| plan.0), sweeps.first().map(|sweep| sweep.0));
     // plan g follows sweep g-1 and precedes sweep g: anything else is a listing that is not whole
     let whole = match (plan, sweep) {
         (None, None) => true,
@@ -53,28 +169,38 @@ async fn try_view(repository: &Repository) -> Result<Option<GcView>> {
     if !whole {
         return Ok(None);
     }
-    let mut view = GcView::default();
-    if let Some(g) = sweep {
-        let name = ObjectName::Sweep(g);
+    let mut state = GcState { listed: listed.clone(), ..GcState::default() };
+    for (g, name, stored_ms) in sweeps {
         let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
-        let body = repository.open_signed(Class::Sweep, &name, &object)?;
-        let sweep = Sweep::parse(&body).named(name)?;
-        view.sweeps = g.saturating_add(1);
-        view.floor = sweep.floor;
-        view.newest_floor = sweep.floor;
-        view.dead = sweep.dead.iter().flat_map(|dead| dead.packs.iter().copied()).collect();
-        view.condemned = view.dead.clone();
+        let payload = repository.open_signed(Class::Sweep, &name, &object)?;
+        let body = Sweep::parse(&payload).named(name)?;
+        // mode one: of two sweeps by mistake the first name counts for everybody
+        state.sweep.get_or_insert(Record { name, g, body, hash: object_hash(&object), stored_ms });
     }
-    if let Some(g) = plan {
-        let name = ObjectName::Plan(g);
+    for (g, name, stored_ms) in plans {
         let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
-        let body = repository.open_signed(Class::Plan, &name, &object)?;
-        let plan = Plan::parse(&body).named(name)?;
-        view.forgotten = plan.forgotten.iter().flat_map(|forgotten| forgotten.sids.iter().copied()).collect();
-        if sweep.is_none_or(|sweep| sweep < g) {
-            view.newest_floor = plan.floor;
-            view.condemned.extend(plan.candidates.iter().copied());
+        let payload = repository.open_signed(Class::Plan, &name, &object)?;
+        let body = Plan::parse(&payload).named(name)?;
+        let record = Record { name, g, body, hash: object_hash(&object), stored_ms };
+        if state.plan.is_none() {
+            state.plan = Some(record);
+        } else {
+            state.other_plans.push(record);
         }
     }
-    Ok(Some(view))
+    Ok(Some(state))
+}
+
+/// Until what was put is seen by every reader of this store.
+pub(crate) async fn wait_delta(repository: &Repository) -> Result<()> {
+    let delta_ms = repository.config().store.delta_ms;
+    if delta_ms == 0 {
+        return Ok(());
+    }
+    let exec = repository.exec();
+    let wait = async {
+        exec.sleep(Duration::from_millis(delta_ms)).await;
+        Ok(())
+    };
+    exec.unless_cancelled(wait).await
 }

@@ -29,9 +29,11 @@ pub async fn run(repository: &Repository, pack_id: PackId) -> Result<RunView> {
     let missing = |why: &str| Error::Usage { what: format!("run {pack_id}: {why}") };
     let file = listing.runs.iter().find(|file| file.pack_id == pack_id);
     let file = file.ok_or_else(|| missing("no index run has this id"))?;
-    let run = index::read_run(repository, file).await?;
-    let run = run.ok_or_else(|| missing("of another domain, or merged away meanwhile"))?;
-    Ok(RunView { seq: file.seq, len: file.len, run })
+    match index::read_run(repository, file).await? {
+        index::Found::Run(run) => Ok(RunView { seq: file.seq, len: file.len, run }),
+        index::Found::Foreign => Err(missing("it is of another domain")),
+        index::Found::Gone => Err(missing("it was merged away meanwhile")),
+    }
 }
 
 /// What a session that has not ended, or was cut off, was about to commit.

@@ -4,5 +4,6 @@ mod backup;
 mod commit;
 mod crash;
 mod flips;
+mod prune;
 mod roles;
 mod roundtrip;

@@ -7,12 +7,13 @@ mod catalogue;
 mod claims;
 mod commit;
 mod mend;
-mod packer;
+pub(crate) mod packer;
 mod parent;
 mod request;
 mod sealer;
 mod session;
 mod stream;
+pub(crate) mod undelete;
 mod volume;
 
 pub use request::{BackupReport, BackupRequest, CompressionLevel, ManifestInput, Parent, VolumeInput};

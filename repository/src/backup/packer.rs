@@ -126,6 +126,13 @@ pub(crate) struct OpenPack {
     rows: Vec<Row>,
 }
 
+impl OpenPack {
+    /// A pack of records that were sealed before; `parts` hold them in the order of `rows`.
+    pub(crate) fn of_copies(class: PackClass, keys: Vec<KeyRow>, parts: Vec<Bytes>, rows: Vec<Row>) -> Self {
+        OpenPack { class, keys, proof: None, parts, rows }
+    }
+}
+
 impl PackSealer {
     /// Seals a pack, reads its trailer and one record back, and puts it into the store.
     pub(crate) async fn store(self, pack: OpenPack) -> Result<StoredPack> {

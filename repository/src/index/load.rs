@@ -4,16 +4,19 @@ use super::{Entry, Index, PackInfo};
 use crate::error::Named;
 use crate::{Error, Repository, Result};
 use bytes::Bytes;
-use futures::stream::{StreamExt, iter};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt};
 use repo_format::compress::Decompressor;
 use repo_format::index::{Run, parse_run};
 use repo_format::layout::{INDEX_PREFIX, ObjectName};
 use repo_format::pack::{OpenTrailer, PackClass, PackContext, open_trailer, scrub};
 use repo_format::{ErrorKind as FormatKind, PackId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Runs fetched at the same time.
 const RUNS_IN_FLIGHT: usize = 4;
+/// Listings tried while prune merges runs away.
+const LISTINGS_MAX: usize = 8;
 
 /// A run as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,32 +62,111 @@ pub(crate) async fn load(
     condemned: &HashSet<PackId>,
 ) -> Result<(Index, Vec<Error>)> {
     let mut merge = Merge::default();
-    let mut problems = Vec::new();
     let mut lowest_built = u64::MAX;
-    let files = listing.runs.clone();
-    let read = |file: RunFile| async move { read_run(repository, &file).await };
-    let mut runs = iter(files).map(read).buffered(RUNS_IN_FLIGHT);
-    while let Some(read) = runs.next().await {
-        match read {
-            Ok(Some(run)) if run.head.built >= floor => {
-                lowest_built = lowest_built.min(run.head.built);
-                merge.add(&run, condemned);
-            }
-            Ok(_) => {}
-            Err(error @ (Error::Format { .. } | Error::Damage { .. })) => problems.push(error),
-            Err(error) => return Err(error),
+    let mut runs = RunStream::new(repository, listing.clone(), RUNS_IN_FLIGHT);
+    while let Some((_, run)) = runs.next().await? {
+        if run.head.built >= floor {
+            lowest_built = lowest_built.min(run.head.built);
+            merge.add(&run, condemned);
         }
-        repository.exec().check_cancelled()?;
     }
-    Ok((Index::new(merge.packs, merge.entries).with_lowest_built(lowest_built), problems))
+    let index = Index::new(merge.packs, merge.entries).with_lowest_built(lowest_built);
+    Ok((index, runs.problems))
 }
 
-/// A run; nothing if it is of another domain, or was merged away since it was listed.
-pub(crate) async fn read_run(repository: &Repository, file: &RunFile) -> Result<Option<Run>> {
+/// A run on its way.
+type RunRead = BoxFuture<'static, (RunFile, Result<Found>)>;
+
+/// Every run of this domain, one after the other.
+///
+/// A listed run that is gone was merged into one that the listing may lack: the runs are listed again.
+pub(crate) struct RunStream {
+    repository: Repository,
+    in_flight: usize,
+    waiting: VecDeque<RunFile>,
+    reads: FuturesOrdered<RunRead>,
+    done: HashSet<PackId>,
+    some_gone: bool,
+    listings: usize,
+    /// Runs that could not be read.
+    pub(crate) problems: Vec<Error>,
+}
+
+impl RunStream {
+    /// Runs of `listing`, `in_flight` of them in memory at a time.
+    pub(crate) fn new(repository: &Repository, listing: Listing, in_flight: usize) -> Self {
+        RunStream {
+            repository: repository.clone(),
+            in_flight: in_flight.max(1),
+            waiting: listing.runs.into(),
+            reads: FuturesOrdered::new(),
+            done: HashSet::new(),
+            some_gone: false,
+            listings: 1,
+            problems: Vec::new(),
+        }
+    }
+
+    /// The next run; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<(RunFile, Run)>> {
+        loop {
+            self.repository.exec().check_cancelled()?;
+            while self.reads.len() < self.in_flight
+                && let Some(file) = self.waiting.pop_front()
+            {
+                if !self.done.contains(&file.pack_id) {
+                    let repository = self.repository.clone();
+                    self.reads.push_back(Box::pin(async move {
+                        let found = read_run(&repository, &file).await;
+                        (file, found)
+                    }));
+                }
+            }
+            match self.reads.next().await {
+                Some((_, Ok(Found::Gone))) => self.some_gone = true,
+                Some((file, Ok(Found::Foreign))) => drop(self.done.insert(file.pack_id)),
+                Some((file, Ok(Found::Run(run)))) => {
+                    self.done.insert(file.pack_id);
+                    return Ok(Some((file, run)));
+                }
+                Some((file, Err(error @ (Error::Format { .. } | Error::Damage { .. })))) => {
+                    self.done.insert(file.pack_id);
+                    self.problems.push(error);
+                }
+                Some((_, Err(error))) => return Err(error),
+                None if !self.some_gone => return Ok(None),
+                None if self.listings >= LISTINGS_MAX => {
+                    let found = "runs are listed again and again that cannot be found";
+                    self.problems.push(Error::damage(INDEX_PREFIX, found));
+                    return Ok(None);
+                }
+                None => {
+                    crate::gc::wait_delta(&self.repository).await?;
+                    self.waiting = list_runs(&self.repository).await?.runs.into();
+                    (self.some_gone, self.listings) = (false, self.listings + 1);
+                }
+            }
+        }
+    }
+}
+
+/// What became of a run that was listed.
+pub(crate) enum Found {
+    /// Not there any more, or not to be seen yet.
+    Gone,
+    /// Of another domain.
+    Foreign,
+    /// A whole run.
+    Run(Run),
+}
+
+/// Reads a run that was listed.
+pub(crate) async fn read_run(repository: &Repository, file: &RunFile) -> Result<Found> {
     let name = file.name();
-    let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
+    let Some(object) = repository.store().get(&name).await? else { return Ok(Found::Gone) };
     let (repository, file) = (repository.clone(), file.clone());
-    repository.exec().clone().cpu(move || open_run(&repository, &file, &object)).await?
+    let opened = repository.exec().clone().cpu(move || open_run(&repository, &file, &object)).await??;
+    Ok(opened.map_or(Found::Foreign, Found::Run))
 }
 
 /// Opens a whole run that was read.

@@ -1,9 +1,12 @@
 //! The index in memory: which packs hold a record. Where in a pack says the pack's trailer.
 
 mod load;
+mod merge;
+mod write;
 
-#[allow(unused_imports, reason = "check reads runs one by one")]
-pub(crate) use load::{Listing, RunFile, list_runs, load, open_run, read_run};
+pub(crate) use load::{Found, RunFile, RunStream, list_runs, load, open_run, read_run};
+pub(crate) use merge::{MergeLimits, MergePlan, RunInfo, merge, run_infos};
+pub(crate) use write::{RunWriter, pack_row};
 
 use repo_format::pack::PackClass;
 use repo_format::{PackId, SnapshotId};

@@ -305,6 +305,11 @@ impl Store {
         Ok(found)
     }
 
+    /// Whether the store keeps its promises, see [`probe`].
+    pub async fn probe(&self) -> Result<ProbeReport> {
+        probe(self.driver.as_ref(), &self.exec, &self.env).await
+    }
+
     /// Removes an object; none of this name is no error.
     pub async fn delete(&self, name: &ObjectName) -> Result<()> {
         let path = name.to_string();

@@ -1,0 +1,143 @@
+//! What there is: packs by the store's listing, records by the index, runs by their heads.
+
+use super::spill::{Spill, SpillFolder};
+use crate::env::Mutant;
+use crate::gc::GcView;
+use crate::index::{Entry, Index, PackInfo, RunInfo, RunStream, list_runs};
+use crate::{Repository, Result};
+use repo_format::index::Run;
+use repo_format::layout::{ObjectName, PACK_PREFIX};
+use repo_format::pack::PackClass;
+use repo_format::{PackId, SnapshotId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Writer of what prune itself writes: no session has this name.
+pub(super) const PRUNE_SID: SnapshotId = SnapshotId([0; 16]);
+
+/// A pack of the listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ListedPack {
+    pub(super) class: PackClass,
+    pub(super) len: u64,
+    pub(super) stored_ms: u64,
+}
+
+/// Packs of a listing, by name.
+pub(super) type PackList = BTreeMap<PackId, ListedPack>;
+
+/// All packs that the store lists, dead ones included.
+pub(super) async fn list_packs(repository: &Repository) -> Result<PackList> {
+    let listed = repository.store().list(PACK_PREFIX).await?;
+    let packs = listed.into_iter().filter_map(|(name, meta)| {
+        let (pack_id, class) = match name {
+            ObjectName::DataPack(pack_id) => (pack_id, PackClass::Data),
+            ObjectName::MapPack(pack_id) => (pack_id, PackClass::Map),
+            _ => return None,
+        };
+        Some((pack_id, ListedPack { class, len: meta.len, stored_ms: meta.modified_ms }))
+    });
+    Ok(packs.collect())
+}
+
+/// An entry of the index in a [`Spill`]: id, pack number and sealed length, big-endian.
+pub(super) type EntryItem = [u8; 24];
+
+/// Takes an item apart.
+pub(super) fn entry_of(item: &EntryItem) -> ([u8; 16], u32, u32) {
+    let mut id = [0; 16];
+    let (head, tail) = item.split_at(16);
+    id.copy_from_slice(head);
+    let number = |at: usize| {
+        let bytes = tail.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        u32::from_be_bytes(bytes.unwrap_or_default())
+    };
+    (id, number(0), number(4))
+}
+
+/// The index, as far as it is no longer than memory allows.
+pub(super) struct Inventory {
+    /// Packs that runs name and that are not dead; entries name them by number.
+    pub(super) packs: Vec<PackInfo>,
+    pub(super) numbers: HashMap<PackId, u32>,
+    /// Every location.
+    pub(super) entries: Spill<24>,
+    /// Locations in map packs: what walking needs.
+    pub(super) pages: Arc<Index>,
+    pub(super) runs: Vec<RunInfo>,
+}
+
+impl Inventory {
+    /// Reads all runs with `built` >= the newest sweep's floor; `keeps_dead` is a mutant.
+    ///
+    /// # Errors
+    /// Damage of a run: what it listed would be taken for not needed.
+    pub(super) async fn load(
+        repository: &Repository,
+        view: &GcView,
+        folder: &SpillFolder,
+        budget_len: usize,
+        keeps_dead: bool,
+    ) -> Result<Self> {
+        let floor = if repository.env().breaks(Mutant::NoFloor) { 0 } else { view.floor };
+        let mut inventory = Inventory {
+            packs: Vec::new(),
+            numbers: HashMap::new(),
+            entries: Spill::new(folder, budget_len),
+            pages: Arc::default(),
+            runs: Vec::new(),
+        };
+        let mut page_entries = Vec::new();
+        let in_flight = if repository.exec().memory_len() >= 192 << 20 { 2 } else { 1 };
+        let mut stream = RunStream::new(repository, list_runs(repository).await?, in_flight);
+        while let Some((file, run)) = stream.next().await? {
+            let (built, entries) = (run.head.built, run.head.entry_count);
+            inventory.runs.push(RunInfo { file, built, entries });
+            if built >= floor {
+                inventory.add(&run, view, keeps_dead, &mut page_entries);
+                inventory.entries.settle().await?;
+            }
+        }
+        if let Some(problem) = stream.problems.into_iter().next() {
+            return Err(problem);
+        }
+        inventory.pages = Arc::new(Index::new(inventory.packs.clone(), page_entries));
+        Ok(inventory)
+    }
+
+    fn add(&mut self, run: &Run, view: &GcView, keeps_dead: bool, page_entries: &mut Vec<Entry>) {
+        let mut numbers = Vec::with_capacity(run.packs.len());
+        for row in &run.packs {
+            let is_dead = view.dead.contains(&row.pack_id) && !keeps_dead;
+            numbers.push((!is_dead).then(|| self.number(row)));
+        }
+        for entry in &run.entries {
+            let Some(Some(number)) = numbers.get(entry.pack as usize) else { continue };
+            let mut item: EntryItem = [0; 24];
+            let (id, rest) = item.split_at_mut(16);
+            id.copy_from_slice(&entry.id);
+            let (pack, clen) = rest.split_at_mut(4);
+            pack.copy_from_slice(&number.to_be_bytes());
+            clen.copy_from_slice(&entry.clen.to_be_bytes());
+            self.entries.push(item);
+            if self.packs.get(*number as usize).is_some_and(|pack| pack.class == PackClass::Map) {
+                page_entries.push(Entry { id: entry.id, pack: *number, clen: entry.clen });
+            }
+        }
+    }
+
+    fn number(&mut self, row: &repo_format::index::PackRow) -> u32 {
+        let next = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
+        let number = *self.numbers.entry(row.pack_id).or_insert(next);
+        if number == next {
+            self.packs.push(PackInfo {
+                pack_id: row.pack_id,
+                class: row.class,
+                len: u64::from(row.size),
+                trailer_len: row.trailer_len,
+                sid: row.sid,
+            });
+        }
+        number
+    }
+}

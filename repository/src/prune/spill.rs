@@ -1,0 +1,205 @@
+//! Sets of ids larger than memory: items are kept in 256 buckets by their first byte, and move to an
+//! unlinked temporary file once they take more than a budget.
+//!
+//! What lies on disk is masked with a key that only this process has: ids never lie there in clear.
+
+use crate::{Error, Repository, Result};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Buckets: what is processed at once is one of them.
+pub(super) const BUCKET_COUNT: usize = 256;
+
+/// Where spilled items of one prune go.
+#[derive(Clone)]
+pub(super) struct SpillFolder {
+    path: PathBuf,
+    exec: crate::Exec,
+    key: [u8; 32],
+}
+
+impl SpillFolder {
+    /// In `path`, or where the system keeps temporary files.
+    pub(super) fn new(repository: &Repository, path: Option<&Path>) -> Result<Self> {
+        let path = path.map_or_else(std::env::temp_dir, Path::to_owned);
+        Ok(SpillFolder { path, exec: repository.exec().clone(), key: repository.env().random()? })
+    }
+
+    fn failed(&self, what: &str, source: io::Error) -> Error {
+        Error::Target { target: self.path.display().to_string(), what: what.to_owned(), source }
+    }
+
+    /// A file that nobody else can open and that is gone with this process.
+    fn create(&self) -> io::Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut last = io::ErrorKind::AlreadyExists.into();
+        for n in 0..64u32 {
+            let path = self.path.join(format!(".orlop-{}-{n}", std::process::id()));
+            let opened =
+                std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            match opened {
+                Ok(file) => {
+                    std::fs::remove_file(&path)?;
+                    return Ok(file);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Fixed-length items whose first byte says their bucket.
+pub(super) struct Spill<const N: usize> {
+    folder: SpillFolder,
+    budget_len: usize,
+    buckets: Vec<Vec<[u8; N]>>,
+    held: usize,
+    file: Option<Arc<File>>,
+    file_len: u64,
+    /// Offset and items of what lies in the file, by bucket.
+    extents: Vec<Vec<(u64, usize)>>,
+}
+
+impl<const N: usize> Spill<N> {
+    /// Holds up to about `budget_len` bytes in memory.
+    pub(super) fn new(folder: &SpillFolder, budget_len: usize) -> Self {
+        Spill {
+            folder: folder.clone(),
+            budget_len,
+            buckets: vec![Vec::new(); BUCKET_COUNT],
+            held: 0,
+            file: None,
+            file_len: 0,
+            extents: vec![Vec::new(); BUCKET_COUNT],
+        }
+    }
+
+    /// Adds an item; [`settle`](Self::settle) has to be called now and then.
+    pub(super) fn push(&mut self, item: [u8; N]) {
+        if let Some(bucket) = self.buckets.get_mut(usize::from(item[0])) {
+            bucket.push(item);
+            self.held += 1;
+        }
+    }
+
+    /// Moves what is held to the file if it is over the budget.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        if self.held * N <= self.budget_len {
+            return Ok(());
+        }
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => {
+                let folder = self.folder.clone();
+                let made = self.folder.exec.blocking(move || folder.create()).await?;
+                let made = made.map_err(|e| self.folder.failed("making a temporary file", e))?;
+                self.file.insert(Arc::new(made)).clone()
+            }
+        };
+        let buckets = std::mem::replace(&mut self.buckets, vec![Vec::new(); BUCKET_COUNT]);
+        self.held = 0;
+        let (key, start) = (self.folder.key, self.file_len);
+        let written = self.folder.exec.blocking(move || write(&file, start, &key, &buckets)).await?;
+        let extents = written.map_err(|e| self.folder.failed("writing a temporary file", e))?;
+        for (bucket, (offset, items)) in self.extents.iter_mut().zip(extents) {
+            if items > 0 {
+                bucket.push((offset, items));
+                self.file_len = self.file_len.max(offset + (items * N) as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// All items of a bucket, sorted; they stay where they are, too.
+    pub(super) async fn bucket(&self, n: usize) -> Result<Vec<[u8; N]>> {
+        let held = self.buckets.get(n).cloned().unwrap_or_default();
+        let extents = self.extents.get(n).cloned().unwrap_or_default();
+        let (file, key) = (self.file.clone(), self.folder.key);
+        let read = self.folder.exec.blocking(move || read(file.as_deref(), &key, &extents, held)).await?;
+        read.map_err(|e| self.folder.failed("reading a temporary file", e))
+    }
+}
+
+/// XORs `bytes`, which lie at `offset`, with the key stream of that place.
+fn mask(key: &[u8; 32], offset: u64, bytes: &mut [u8]) {
+    let mut stream = blake3::Hasher::new_keyed(key).update(&offset.to_le_bytes()).finalize_xof();
+    let mut pad = [0; 1024];
+    for part in bytes.chunks_mut(pad.len()) {
+        stream.fill(&mut pad);
+        part.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
+    }
+}
+
+fn write<const N: usize>(
+    file: &File,
+    start: u64,
+    key: &[u8; 32],
+    buckets: &[Vec<[u8; N]>],
+) -> io::Result<Vec<(u64, usize)>> {
+    let mut offset = start;
+    let mut extents = Vec::with_capacity(buckets.len());
+    for bucket in buckets {
+        let mut bytes = bucket.as_flattened().to_vec();
+        mask(key, offset, &mut bytes);
+        file.write_all_at(&bytes, offset)?;
+        extents.push((offset, bucket.len()));
+        offset += bytes.len() as u64;
+    }
+    Ok(extents)
+}
+
+fn read<const N: usize>(
+    file: Option<&File>,
+    key: &[u8; 32],
+    extents: &[(u64, usize)],
+    mut items: Vec<[u8; N]>,
+) -> io::Result<Vec<[u8; N]>> {
+    if let Some(file) = file {
+        items.reserve(extents.iter().map(|(_, count)| count).sum());
+        for (offset, count) in extents {
+            let start = items.len();
+            items.resize(start + count, [0; N]);
+            let bytes = items.get_mut(start..).unwrap_or_default().as_flattened_mut();
+            file.read_exact_at(bytes, *offset)?;
+            mask(key, *offset, bytes);
+        }
+    }
+    items.sort_unstable();
+    Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn gives_back_what_went_to_disk_and_what_did_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = SpillFolder { path: folder.path().to_owned(), exec: crate::Exec::inline(), key: [7; 32] };
+        let mut spill: Spill<3> = Spill::new(&place, 30);
+        for n in 0..200u8 {
+            spill.push([n % 5, n, 0xee]);
+            block_on(spill.settle()).unwrap();
+        }
+        assert!(spill.file_len > 500 && !spill.buckets[4].is_empty());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing to be found by name");
+        for bucket in 0..BUCKET_COUNT {
+            let found = block_on(spill.bucket(bucket)).unwrap();
+            let wanted: Vec<[u8; 3]> =
+                (0..200).filter(|n| n % 5 == bucket as u8 && bucket < 5).map(|n| [n % 5, n, 0xee]).collect();
+            assert_eq!(found, wanted);
+        }
+        let mut on_disk = vec![0; spill.file_len as usize];
+        spill.file.as_ref().unwrap().read_exact_at(&mut on_disk, 0).unwrap();
+        assert!(!on_disk.windows(2).any(|pair| pair == [0xee, 0]), "items lie there in clear");
+    }
+}

@@ -1,0 +1,132 @@
+//! Forget and prune: what nothing needs goes, what something needs stays, whoever is at work meanwhile.
+
+use repo_format::layout::ObjectName;
+use repository::backup::BackupRequest;
+use repository::forget::forget;
+use repository::progress::Progress;
+use repository::prune::{MaxUnused, PruneOptions, PruneReport, prune};
+use repository::{Repository, Result};
+use std::sync::Arc;
+use std::time::Duration;
+use tests::engine::{Bench, manifest, run, volume};
+
+fn options() -> PruneOptions {
+    PruneOptions {
+        undelete_window: Duration::ZERO,
+        max_unused: MaxUnused::Percent(0.0),
+        ..Default::default()
+    }
+}
+
+fn of(name: &str, data: &[u8]) -> BackupRequest {
+    let manifests = vec![manifest("a", &format!(r#"{{"kind":"ConfigMap","name":"{name}"}}"#))];
+    BackupRequest { volumes: vec![volume(name, data)], manifests, ..Default::default() }
+}
+
+fn pruned(repository: &Repository, options: PruneOptions) -> Result<PruneReport> {
+    run(prune(repository, options, &Arc::new(Progress::default())))
+}
+
+fn pack_len(bench: &Bench) -> u64 {
+    let names = bench.store.names();
+    let packs = names.iter().filter(|name| name.starts_with("packs/"));
+    packs.map(|name| bench.store.bytes(name).unwrap().len() as u64).sum()
+}
+
+#[test]
+fn a_repository_shrinks_to_what_it_would_have_been() {
+    let bench = Bench::new(71);
+    let (one, two) = (tests::data::mixed(1, 900_000), tests::data::mixed(2, 900_000));
+    let mut mixed = one.clone();
+    mixed[300_000..].copy_from_slice(&two[300_000..]);
+    let first = bench.backup(of("v/one", &one)).unwrap().snapshot_id.unwrap();
+    bench.backup(of("v/one", &mixed)).unwrap();
+    bench.backup(of("v/two", &two)).unwrap();
+    let last = bench.snapshots()[1].id;
+    // only ever the two that are kept
+    let fresh = Bench::new(72);
+    fresh.backup(of("v/two", &two)).unwrap();
+    fresh.backup(of("v/one", &mixed)).unwrap();
+    let owner = bench.open();
+    let nothing = pruned(&owner, options()).unwrap();
+    assert_eq!((nothing.generation, nothing.packs_deleted, nothing.bytes_repacked), (None, 0, 0));
+    run(forget(&owner, &[first], false)).unwrap();
+    let dry = pruned(&owner, PruneOptions { dry_run: true, ..options() }).unwrap();
+    assert_eq!((dry.generation, dry.packs_deleted), (None, 0));
+    let before = pack_len(&bench);
+    let report = pruned(&owner, options()).unwrap();
+    assert!(report.lost.is_empty() && report.warnings.is_empty(), "{report:?}");
+    assert_eq!(report.plan, repository::prune::PrunePlan { runs: report.plan.runs, ..dry.plan.clone() });
+    assert_eq!(report.bytes_freed, dry.plan.bytes_condemned());
+    assert_eq!(report.bytes_repacked, dry.plan.bytes_to_repack());
+    let (after, ideal) = (pack_len(&bench), pack_len(&fresh));
+    assert!(after < before && after * 100 <= ideal * 103, "{before} -> {after}, fresh {ideal}");
+    assert_eq!(bench.snapshots().len(), 2);
+    assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == mixed);
+    assert!(bench.restore(&bench.snapshots()[1], "v/two").unwrap() == two);
+    assert_eq!(bench.check().unwrap().errors, vec![]);
+    assert!(bench.snapshots().iter().any(|entry| entry.id == last));
+    // and again: nothing is left to do
+    let again = pruned(&owner, options()).unwrap();
+    assert_eq!((again.generation, again.packs_deleted, again.bytes_repacked), (None, 0, 0));
+}
+
+#[test]
+fn condemned_packs_wait_for_the_window() {
+    let bench = Bench::new(73);
+    let data = tests::data::mixed(3, 300_000);
+    let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
+    bench.backup(of("v/one", &[7; 50_000])).unwrap();
+    let owner = bench.open();
+    run(forget(&owner, &[first], false)).unwrap();
+    let hour = PruneOptions { undelete_window: Duration::from_secs(3600), ..options() };
+    let report = pruned(&owner, hour.clone()).unwrap();
+    assert!(report.packs_condemned > 0 && report.packs_deleted == 0, "{report:?}");
+    assert!(report.bytes_waiting == report.bytes_condemned && report.free_at_ms.is_some());
+    bench.clock.advance(Duration::from_secs(3000));
+    assert_eq!(pruned(&owner, hour.clone()).unwrap().packs_deleted, 0);
+    assert!(bench.store.bytes(&ObjectName::Snapshot(first).to_string()).is_some());
+    bench.clock.advance(Duration::from_secs(700));
+    let late = pruned(&owner, hour).unwrap();
+    assert_eq!((late.packs_deleted, late.bytes_freed), (report.packs_condemned, report.bytes_condemned));
+    assert_eq!((late.snapshots_deleted, late.bytes_waiting, late.free_at_ms), (1, 0, None));
+    assert_eq!(bench.check().unwrap().errors, vec![]);
+}
+
+#[test]
+fn the_last_of_a_group_stays_unless_it_is_asked_for() {
+    let bench = Bench::new(74);
+    let only = bench.backup(of("v/one", &tests::data::mixed(4, 200_000))).unwrap().snapshot_id.unwrap();
+    let owner = bench.open();
+    run(forget(&owner, &[only], false)).unwrap();
+    let report = pruned(&owner, options()).unwrap();
+    assert_eq!((report.plan.kept_last.clone(), report.packs_deleted), (vec![only], 0));
+    run(forget(&owner, &[only], true)).unwrap();
+    let report = pruned(&owner, options()).unwrap();
+    assert!(report.packs_deleted > 0 && report.snapshots_deleted == 1, "{report:?}");
+    assert_eq!((pack_len(&bench), bench.snapshots().len()), (0, 0));
+}
+
+#[test]
+fn what_was_forgotten_comes_back_until_it_is_deleted() {
+    let bench = Bench::new(75);
+    let (one, two) = (tests::data::bytes(5, 600_000), tests::data::bytes(6, 200_000));
+    let first = bench.backup(of("v/one", &one)).unwrap().snapshot_id.unwrap();
+    bench.backup(of("v/one", &two)).unwrap();
+    let owner = bench.open();
+    let undelete = |sid| run(repository::undelete::undelete(&owner, sid, &Arc::new(Progress::default())));
+    assert!(undelete(first).unwrap_err().to_string().contains("not forgotten"));
+    run(forget(&owner, &[first], false)).unwrap();
+    let hour = PruneOptions { undelete_window: Duration::from_secs(3600), ..options() };
+    let condemned = pruned(&owner, hour.clone()).unwrap();
+    assert!(condemned.packs_condemned > 0, "{condemned:?}");
+    let report = undelete(first).unwrap();
+    assert!(report.bytes_stored > 300_000, "{report:?}");
+    bench.clock.advance(Duration::from_secs(4000));
+    assert!(pruned(&owner, hour).unwrap().packs_deleted > 0);
+    let found = bench.snapshots();
+    let back = found.iter().find(|entry| entry.id == report.snapshot_id).unwrap();
+    assert!(bench.restore(back, "v/one").unwrap() == one);
+    assert_eq!(bench.check().unwrap().errors, vec![]);
+    assert!(undelete(first).unwrap_err().to_string().contains("not found"));
+}
