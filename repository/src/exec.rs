@@ -172,12 +172,14 @@ impl Exec {
         }
     }
 
-    /// `work`, or `None` once `limit` has passed. Inline nothing is late.
+    /// `work`, or `None` once `limit` has passed. Inline without a time of its own nothing is late.
     pub async fn timeout<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        if self.is_inline() || tokio::runtime::Handle::try_current().is_err() {
-            return Some(work.await);
-        }
-        match select(pin!(work), pin!(tokio::time::sleep(limit))).await {
+        let late: BoxFuture<'static, ()> = match (&self.mode, tokio::runtime::Handle::try_current()) {
+            (Mode::Threads(_), Ok(_)) => Box::pin(tokio::time::sleep(limit)),
+            (Mode::Inline(Some(inline)), _) => inline.sleep(limit),
+            _ => return Some(work.await),
+        };
+        match select(pin!(work), late).await {
             Either::Left((value, _)) => Some(value),
             Either::Right(_) => None,
         }

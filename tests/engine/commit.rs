@@ -272,3 +272,62 @@ fn half_a_listing_of_deletions_is_not_believed() {
     assert_eq!(error.kind(), repository::ErrorKind::Damage, "{error}");
     assert!(error.to_string().contains("gc/"), "{error}");
 }
+
+/// Sizes of all data packs, by name.
+fn data_packs(store: &MemoryDriver) -> Vec<String> {
+    store.names().into_iter().filter(|name| name.starts_with("packs/data/")).collect()
+}
+
+/// What an overtaken try has uploaded is listed again, not uploaded again; what a prune took of it is.
+#[test]
+fn an_overtaken_session_adopts_its_own_packs() {
+    for lose in [false, true] {
+        let bench = Bench::new(60);
+        let data = tests::data::bytes(7, 300_000);
+        let report = backup_while(&bench, of("v/one", &data), move |owner, store| {
+            put_plan(owner, store, vec![], vec![], 1);
+            put_sweep(owner, store, vec![], 1);
+            if lose {
+                // deleted, and gone from the list of the dead since
+                store.lose(&data_packs(store)[0]);
+            }
+        })
+        .unwrap();
+        let packs = data_packs(&bench.store);
+        let uploaded = packs.iter().map(|name| bench.store.bytes(name).unwrap().len() as u64).sum::<u64>();
+        assert_eq!(report.chunks_new > 0, lose, "{report:?}");
+        assert!(uploaded < 310_000, "{uploaded} bytes in {} packs", packs.len());
+        assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == data);
+        assert_eq!(bench.check().unwrap().errors.len(), 0);
+    }
+}
+
+/// Nothing is adopted out of a pack that the view of the new try condemns.
+#[test]
+fn condemned_packs_are_not_adopted() {
+    let bench = Bench::new(61);
+    let data = tests::data::bytes(8, 100_000);
+    let condemned = Arc::new(Mutex::new(Vec::new()));
+    let seen = condemned.clone();
+    backup_while(&bench, of("v/one", &data), move |owner, store| {
+        let all = packs(store);
+        let kept: Vec<_> =
+            all.iter().flat_map(|pack| [ObjectName::DataPack(*pack), ObjectName::MapPack(*pack)]).collect();
+        let kept: Vec<_> = kept.iter().map(ToString::to_string).collect();
+        let kept: Vec<_> = kept.into_iter().filter_map(|name| Some((store.bytes(&name)?, name))).collect();
+        put_plan(owner, store, all.clone(), vec![], 1);
+        put_sweep(owner, store, all.clone(), 1);
+        // their window is not over: they are still there
+        kept.into_iter().for_each(|(bytes, name)| store.tamper(&name, bytes));
+        *seen.lock().unwrap() = all;
+    })
+    .unwrap();
+    let condemned = condemned.lock().unwrap().clone();
+    assert!(packs(&bench.store).len() > condemned.len(), "written anew");
+    for pack in condemned {
+        bench.store.lose(&ObjectName::DataPack(pack).to_string());
+        bench.store.lose(&ObjectName::MapPack(pack).to_string());
+    }
+    assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == data);
+    assert_eq!(bench.check().unwrap().errors.len(), 0);
+}

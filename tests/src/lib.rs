@@ -5,3 +5,4 @@ pub mod engine;
 pub mod proxy;
 pub mod s3;
 pub mod servers;
+pub mod sim;

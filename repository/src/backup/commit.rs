@@ -1,15 +1,16 @@
 //! Steps c3 to c6: announce, look again, mend, commit.
 
 use super::session::Session;
+use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcView};
 use crate::store::{Put, PutOnce};
 use crate::{Error, Result};
 use bytes::Bytes;
-use repo_format::SnapshotId;
 use repo_format::layout::ObjectName;
 use repo_format::sealed::Class;
 use repo_format::snapshot::{Pending, Snapshot};
+use repo_format::{Id, SnapshotId};
 use std::time::Duration;
 
 /// What a commit came to.
@@ -63,17 +64,36 @@ async fn announce(session: &Session, snapshot: &Snapshot) -> Result<(Bytes, Obje
         return Err(Error::internal("a snapshot that reads back differently"));
     }
     let pending = ObjectName::Pending(snapshot.sid);
-    let record = Pending { snapshot: object.to_vec(), parent: snapshot.parent, g0: session.gc.sweeps };
+    let announced = announced(session, snapshot, &object)?;
+    let record = Pending { snapshot: announced.to_vec(), parent: snapshot.parent, g0: session.gc.sweeps };
     let record = record.encode().named(pending)?;
     let sealed = repository.seal_object(Class::Pending, &pending, &record)?;
+    if repository.env().breaks(Mutant::NoPending) {
+        return Ok((object, pending));
+    }
     match repository.store().put(&pending, sealed.into()).await? {
         Put::Created => {}
         Put::Taken => {
             return Err(Error::Conflict { what: format!("{pending}: somebody else's record has this name") });
         }
     }
-    wait_delta(session).await?;
+    if !repository.env().breaks(Mutant::NoWaitAtC3) {
+        wait_delta(session).await?;
+    }
     Ok((object, pending))
+}
+
+/// What the pending record says will be committed: the very bytes.
+fn announced(session: &Session, snapshot: &Snapshot, object: &Bytes) -> Result<Bytes> {
+    let repository = &session.repository;
+    if !repository.env().breaks(Mutant::CommitOtherBytes) {
+        return Ok(object.clone());
+    }
+    let mut other = snapshot.clone();
+    let blocks = other.volumes.iter_mut().filter(|volume| volume.chunker.segment_len().is_some());
+    blocks.for_each(|volume| volume.root = Id::ZERO);
+    let name = ObjectName::Snapshot(snapshot.sid);
+    repository.seal_object(Class::Snapshot, &name, &other.encode().named(name)?)
 }
 
 /// Until what was put is seen by every reader of this store.
@@ -93,13 +113,19 @@ async fn wait_delta(session: &Session) -> Result<()> {
 /// c4: reads the deletion records again and mends until nothing that the snapshot needs is
 /// condemned. False if the session is behind the newest floor, or cannot mend.
 async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> {
+    let env = session.repository.env().clone();
+    if env.breaks(Mutant::NoRecheckAtC4) {
+        return Ok(true);
+    }
     for _ in 0..ROUNDS_MAX {
         let now = gc::view(&session.repository).await?;
         // runs that the session relied on may fall below the floor, too
-        if now.newest_floor > session.gc.sweeps.min(session.sealer.claims.index().lowest_built()) {
+        let oldest = session.gc.sweeps.min(session.sealer.claims.index().lowest_built());
+        if now.newest_floor > oldest && !env.breaks(Mutant::NoFloor) {
             return Ok(false);
         }
-        let parent_gone = session.parents.iter().any(|sid| now.forgotten.contains(sid));
+        let parent_gone = session.parents.iter().any(|sid| now.forgotten.contains(sid))
+            && !env.breaks(Mutant::NoParentCheckAtC4);
         let condemned = session.depends_on().iter().any(|pack| now.condemned.contains(pack));
         if !parent_gone && !condemned {
             return Ok(true);
@@ -139,6 +165,12 @@ enum Published {
 async fn publish(session: &Session, sid: SnapshotId, object: &Bytes) -> Result<Published> {
     let store = session.repository.store();
     let name = ObjectName::Snapshot(sid);
+    if session.repository.env().breaks(Mutant::CommitTwice) {
+        return Ok(match store.put(&name, object.clone().into()).await? {
+            Put::Created => Published::Ours,
+            Put::Taken => Published::Taken,
+        });
+    }
     match store.put_once(&name, object.clone().into()).await? {
         PutOnce::Created => return Ok(Published::Ours),
         PutOnce::Exists | PutOnce::Ambiguous(_) => {}

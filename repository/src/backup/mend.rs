@@ -2,6 +2,7 @@
 
 use super::packer::{Batch, Packer};
 use super::session::Session;
+use crate::env::Mutant;
 use crate::gc::GcView;
 use crate::index::{self, Index};
 use crate::reader::{Location, Reader};
@@ -11,14 +12,15 @@ use repo_format::map::{Page, Place};
 use repo_format::pack::PackClass;
 use repo_format::snapshot::Snapshot;
 use repo_format::{Id, PackId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Walks the whole snapshot; every record without an uncondemned location is copied.
 pub(super) async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Result<()> {
     let repository = session.repository.clone();
     let listing = index::list_runs(&repository).await?;
-    let (all, problems) = index::load(&repository, &listing, now.floor, &HashSet::new()).await?;
+    let floor = if repository.env().breaks(Mutant::NoFloor) { 0 } else { now.floor };
+    let (all, problems) = index::load(&repository, &listing, floor, &HashSet::new()).await?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
@@ -33,15 +35,13 @@ pub(super) async fn mend_from(
     reader: &Reader,
     condemned: &HashSet<PackId>,
 ) -> Result<()> {
-    let mut copier = Copier { condemned, seen: HashSet::new(), kept: HashSet::new(), wanted: HashMap::new() };
+    let mut copier =
+        Copier { condemned, seen: HashSet::new(), kept: HashSet::new(), wanted: BTreeMap::new() };
     for (root, place) in roots(snapshot)? {
         copier.walk(reader, root, place).await?;
     }
     let before = session.written().clone();
-    // by class, so that one run of the engine is like another
-    let mut wanted: Vec<(u8, Vec<Location>)> = copier.wanted.into_iter().collect();
-    wanted.sort_unstable_by_key(|(class, _)| *class);
-    for (_, locations) in wanted {
+    for (_, locations) in copier.wanted {
         copy_records(session, reader, locations).await?;
     }
     session.finish_mending(copier.kept, &before).await
@@ -70,7 +70,7 @@ struct Copier<'a> {
     /// Packs with the location that each of the other records keeps.
     kept: HashSet<PackId>,
     /// Records to copy, by the class of their new pack.
-    wanted: HashMap<u8, Vec<Location>>,
+    wanted: BTreeMap<u8, Vec<Location>>,
 }
 
 impl Copier<'_> {

@@ -3,6 +3,7 @@
 //! c0 and c1 are in [`session`], c2 in [`volume`], [`stream`] and [`sealer`], c3 to c6 in
 //! [`commit`]; the letters are those of `docs/design.md`.
 
+mod adopt;
 mod catalogue;
 mod claims;
 mod commit;
@@ -50,8 +51,9 @@ pub async fn backup(
     check_request(&request)?;
     let started_ms = repository.env().clock.now_ms();
     let uploaded_before = repository.store().stats().uploaded_bytes;
+    let mut own = Vec::new();
     for _ in 0..STARTS_MAX {
-        let mut session = Session::start(repository, &request, progress).await?;
+        let mut session = Session::start(repository, &request, progress, own).await?;
         match run(&mut session, &mut request, started_ms).await {
             Ok(Some(mut report)) => {
                 report.bytes_stored = repository.store().stats().uploaded_bytes - uploaded_before;
@@ -62,7 +64,7 @@ pub async fn backup(
                     "a prune has overtaken this backup, and a stream cannot be read again; run it again";
                 return Err(Error::Conflict { what: what.into() });
             }
-            Ok(None) => {}
+            Ok(None) => own = session.own,
             Err(error) => {
                 progress.phase("keeping what was read");
                 session.salvage().await;

@@ -1,12 +1,14 @@
 //! One backup session: what is claimed, open, on its way and acknowledged.
 
+use super::adopt;
 use super::claims::Claims;
 use super::packer::{Batch, OpenPack, PackSealer, Packer, StoredPack};
 use super::request::{BackupReport, BackupRequest};
 use super::sealer::{Sealed, Sealer};
+use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcView};
-use crate::index::{self, Index};
+use crate::index::{self, Index, Listing, PackInfo};
 use crate::progress::Progress;
 use crate::{Error, Exec, Repository, Result};
 use futures::future::BoxFuture;
@@ -78,6 +80,8 @@ pub(super) struct Session {
     next_seq: u64,
     /// Packs that this session wrote, all acknowledged.
     written: HashSet<PackId>,
+    /// Those and the packs of the tries before this one: what a next try may adopt.
+    pub(super) own: Vec<PackInfo>,
     pub(super) dry_run: bool,
     /// Snapshots whose pages may be inherited.
     pub(super) parents: Vec<SnapshotId>,
@@ -91,10 +95,30 @@ impl Session {
         repository: &Repository,
         request: &BackupRequest,
         progress: &Arc<Progress>,
+        own: Vec<PackInfo>,
     ) -> Result<Self> {
         progress.phase("reading the index");
+        let trusted = adopt::trusted(repository, &own).await?;
         let gc = gc::view(repository).await?;
+        if !own.is_empty() {
+            let next_seq = next_seq(&index::list_runs(repository).await?);
+            let gc = gc.clone();
+            let mut adopter = Self::over(repository, request, progress, gc, Index::default(), next_seq)?;
+            adopter.adopt(&own, trusted).await?;
+        }
         let (index, next_seq) = Self::load_index(repository, &gc).await?;
+        Ok(Session { own, ..Self::over(repository, request, progress, gc, index, next_seq)? })
+    }
+
+    /// A session that has read the state of deletion and the index.
+    fn over(
+        repository: &Repository,
+        request: &BackupRequest,
+        progress: &Arc<Progress>,
+        gc: GcView,
+        index: Index,
+        next_seq: u64,
+    ) -> Result<Self> {
         let sid = repository.env().snapshot_id()?;
         let claims = Claims::new(Arc::new(index));
         let sealer = Arc::new(Sealer::new(repository, claims, request.compression.zstd(), request.dry_run)?);
@@ -128,6 +152,7 @@ impl Session {
             last_run: repository.env().clock.monotonic(),
             next_seq,
             written: HashSet::new(),
+            own: Vec::new(),
             dry_run: request.dry_run,
             parents: Vec::new(),
             mended: None,
@@ -136,8 +161,9 @@ impl Session {
 
     async fn load_index(repository: &Repository, gc: &GcView) -> Result<(Index, u64)> {
         let listing = index::list_runs(repository).await?;
-        let next_seq = listing.highest_seq().map_or(0, |seq| seq.saturating_add(1));
-        let (index, problems) = index::load(repository, &listing, gc.newest_floor, &gc.condemned).await?;
+        let next_seq = next_seq(&listing);
+        let floor = if repository.env().breaks(Mutant::NoFloor) { 0 } else { gc.newest_floor };
+        let (index, problems) = index::load(repository, &listing, floor, &gc.condemned).await?;
         match problems.into_iter().next() {
             // a chunk that a lost run knew would be stored again; damage must be seen, not papered over
             Some(problem) => Err(problem),
@@ -189,6 +215,9 @@ impl Session {
         let stored = stored?;
         self.progress.add_stored(stored.len);
         self.written.insert(stored.pack_id);
+        let (pack_id, class, len, trailer_len) =
+            (stored.pack_id, stored.class, stored.len, stored.trailer_len);
+        self.own.push(PackInfo { pack_id, class, len, trailer_len, sid: self.sid });
         self.unlisted.push(stored);
         let now = self.repository.env().clock.monotonic();
         if self.unlisted.len() >= RUN_PACKS || now.saturating_sub(self.last_run) >= RUN_TIME {
@@ -232,7 +261,7 @@ impl Session {
         pack.rows.iter().try_for_each(|row| builder.add_entry(&row.id, number, row.clen))
     }
 
-    async fn put_run(&mut self, builder: RunBuilder) -> Result<()> {
+    pub(super) async fn put_run(&mut self, builder: RunBuilder) -> Result<()> {
         let records = builder.encode(self.gc.sweeps).named("new index run")?;
         let mut batch = Batch::default();
         for record in &records {
@@ -297,4 +326,9 @@ impl Session {
             self.parents.push(sid);
         }
     }
+}
+
+/// After everything that is listed.
+fn next_seq(listing: &Listing) -> u64 {
+    listing.highest_seq().map_or(0, |seq| seq.saturating_add(1))
 }

@@ -12,13 +12,13 @@ mod url;
 pub use driver::{Driver, DriverError, ObjectMeta};
 pub use memory::MemoryDriver;
 pub use object::ObjectDriver;
+pub use object_store::PutPayload;
 pub use probe::{ProbeReport, probe};
 pub use url::{StoreUrl, connect};
 
 use crate::{Env, Error, Exec, Result};
 use bytes::Bytes;
 use futures::stream::StreamExt;
-use object_store::PutPayload;
 use repo_format::layout::ObjectName;
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,0 +1,133 @@
+//! What a machine does: one engine operation per job, and which of its errors are documented.
+
+use super::content::Spec;
+use super::profile::Chore;
+use repo_format::SnapshotId;
+use repository::backup::backup;
+use repository::progress::Progress;
+use repository::prune::{MaxUnused, PruneOptions, prune};
+use repository::store::{DriverError, StoreError};
+use repository::{Error, ErrorKind, Repository, Result, forget, pending, snapshots, undelete};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A job, with all its choices made.
+#[derive(Debug, Clone)]
+pub(super) enum Job {
+    /// A backup.
+    Backup(Arc<Spec>),
+    /// Something else; the number picks among what is there, and the window is a prune's.
+    Chore {
+        /// What.
+        chore: Chore,
+        /// Picks.
+        choice: u64,
+        /// The undelete window, in milliseconds.
+        window_ms: u64,
+    },
+}
+
+/// What a job came to.
+pub(super) enum Outcome {
+    /// A snapshot was committed, says the engine.
+    Committed(SnapshotId),
+    /// Done, in words.
+    Done(String),
+    /// There was nothing to do it to.
+    Nothing,
+}
+
+impl Job {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Job::Backup(spec) => format!("Backup {}", spec.text()),
+            Job::Chore { chore, window_ms, .. } => format!("{chore:?} window {window_ms} ms"),
+        }
+    }
+
+    /// Does it.
+    pub(super) async fn run(self, repository: Repository) -> Result<Outcome> {
+        let progress = Arc::new(Progress::default());
+        let (chore, choice, window_ms) = match self {
+            Job::Backup(spec) => {
+                let report = backup(&repository, spec.request(), &progress).await?;
+                let sid = report.snapshot_id;
+                return Ok(sid.map_or(Outcome::Nothing, Outcome::Committed));
+            }
+            Job::Chore { chore, choice, window_ms } => (chore, choice, window_ms),
+        };
+        match chore {
+            Chore::Forget | Chore::ForgetLast => {
+                let Some(sid) = pick_snapshot(&repository, choice, false).await? else {
+                    return Ok(Outcome::Nothing);
+                };
+                let report = forget::forget(&repository, &[sid], chore == Chore::ForgetLast).await?;
+                Ok(Outcome::Done(format!("{report:?}")))
+            }
+            Chore::Prune | Chore::Merge => {
+                let options = PruneOptions {
+                    max_unused: if choice % 2 == 0 {
+                        MaxUnused::Percent(0.0)
+                    } else {
+                        MaxUnused::Percent(5.0)
+                    },
+                    undelete_window: Duration::from_millis(window_ms),
+                    index_only: chore == Chore::Merge,
+                    ..PruneOptions::default()
+                };
+                Ok(Outcome::Done(format!("{:?}", prune(&repository, options, &progress).await?)))
+            }
+            Chore::Undelete => {
+                let Some(sid) = pick_snapshot(&repository, choice, true).await? else {
+                    return Ok(Outcome::Nothing);
+                };
+                let report = undelete::undelete(&repository, sid, &progress).await?;
+                Ok(Outcome::Committed(report.snapshot_id))
+            }
+            Chore::Drop => {
+                let (sessions, problems) = pending::list(&repository).await?;
+                first_problem(problems)?;
+                let open: Vec<_> = sessions.iter().filter(|session| !session.committed).collect();
+                let Some(session) = pick(&open, choice) else { return Ok(Outcome::Nothing) };
+                pending::drop_session(&repository, session.sid).await?;
+                Ok(Outcome::Done(format!("dropped {}", session.sid)))
+            }
+            Chore::Repair | Chore::Backup => Ok(Outcome::Nothing),
+        }
+    }
+
+    /// True for an error that the operation's documentation allows on a store that may fail.
+    pub(super) fn may_fail_with(&self, error: &Error) -> bool {
+        let chore = match self {
+            Job::Backup(_) => Chore::Backup,
+            Job::Chore { chore, .. } => *chore,
+        };
+        match error {
+            // outlasts three minutes of tries
+            Error::Store(StoreError { cause: DriverError::Transient(_), .. }) => true,
+            _ => match (chore, error.kind()) {
+                (Chore::Backup | Chore::Undelete, ErrorKind::Conflict) => true,
+                // picked a moment ago, gone or changed now
+                (Chore::Forget | Chore::ForgetLast | Chore::Undelete | Chore::Drop, ErrorKind::Usage) => true,
+                (Chore::Undelete, ErrorKind::Damage) => true,
+                _ => false,
+            },
+        }
+    }
+}
+
+fn pick<T>(of: &[T], choice: u64) -> Option<&T> {
+    of.get(usize::try_from(choice % (of.len() as u64).max(1)).ok()?)
+}
+
+fn first_problem(problems: Vec<Error>) -> Result<()> {
+    problems.into_iter().next().map_or(Ok(()), Err)
+}
+
+async fn pick_snapshot(repository: &Repository, choice: u64, forgotten: bool) -> Result<Option<SnapshotId>> {
+    let (entries, problems) = snapshots::list(repository).await?;
+    first_problem(problems)?;
+    let fit: Vec<_> = entries.iter().filter(|entry| entry.forgotten == forgotten).collect();
+    Ok(pick(&fit, choice).map(|entry| entry.id))
+}

@@ -1,0 +1,135 @@
+//! What may happen in a schedule, and how often. Every seed draws its own mixture, so that each kind
+//! of trouble is also seen alone.
+
+use super::rng::Rng;
+use repository::env::Mutant;
+
+/// One second, in the simulator's milliseconds.
+pub const SECOND: u64 = 1000;
+/// One minute.
+pub const MINUTE: u64 = 60 * SECOND;
+/// One hour.
+pub const HOUR: u64 = 60 * MINUTE;
+/// One day.
+pub const DAY: u64 = 24 * HOUR;
+
+/// Longest time after which a put lands late or twice: signatures of S3 end after it (A4).
+pub const LATE_MAX_MS: u64 = 15 * MINUTE;
+
+/// A mixture. Chances are of a thousand store calls.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// How late others see a change, at most; 0 or [`Profile::LAG_MS`].
+    pub delta_ms: u64,
+    /// Objects that are seen late at all.
+    pub lag: u64,
+    /// The process ends before or after the call.
+    pub crash: u64,
+    /// The process is stopped for a while.
+    pub stop: u64,
+    /// How long, each as likely as the other.
+    pub stops_ms: Vec<u64>,
+    /// The call fails, before or after its effect.
+    pub fail: u64,
+    /// The call is answered after the caller has given up, or never.
+    pub late: u64,
+    /// A put or a delete happens twice.
+    pub twice: u64,
+    /// The store refuses everything to one process for some minutes.
+    pub outage: u64,
+    /// Names in a page of a listing.
+    pub page_len: usize,
+    /// Machines that back up.
+    pub writers: u64,
+    /// Machines that do everything else.
+    pub keepers: u64,
+    /// Jobs of each machine.
+    pub jobs: u64,
+    /// Times between jobs are below one of these.
+    pub pauses_ms: Vec<u64>,
+    /// Volumes of two segments, of a thousand; they cost most of the time.
+    pub wide: u64,
+    /// Undelete windows of prunes.
+    pub windows_ms: Vec<u64>,
+    /// What keepers do, with weights.
+    pub chores: Vec<(Chore, u64)>,
+    /// The rule that is left out.
+    pub mutant: Option<Mutant>,
+}
+
+/// A job of a keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chore {
+    /// Forget a snapshot.
+    Forget,
+    /// Forget a snapshot even if it is the last of its group.
+    ForgetLast,
+    /// Prune.
+    Prune,
+    /// Merge index runs.
+    Merge,
+    /// Bring a forgotten snapshot back.
+    Undelete,
+    /// Repair the index.
+    Repair,
+    /// End a session.
+    Drop,
+    /// Back up, as writers do.
+    Backup,
+}
+
+impl Profile {
+    /// Delta of stores that have one.
+    pub const LAG_MS: u64 = 2 * SECOND;
+
+    /// The mixture of a seed.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let delta_ms = rng.pick(&[0, Self::LAG_MS]);
+        let some = |rng: &mut Rng, of: &[u64]| if rng.chance(500) { 0 } else { rng.pick(of) };
+        Profile {
+            delta_ms,
+            lag: if delta_ms == 0 { 0 } else { rng.pick(&[50, 300, 900]) },
+            crash: some(rng, &[2, 10]),
+            stop: some(rng, &[5, 20, 60]),
+            stops_ms: stops(rng),
+            fail: some(rng, &[5, 30, 100]),
+            late: some(rng, &[5, 30]),
+            twice: some(rng, &[20, 200]),
+            outage: some(rng, &[2]),
+            page_len: rng.pick(&[2, 5, 1000]),
+            writers: 1 + rng.below(3),
+            keepers: 1 + rng.below(3),
+            jobs: 2 + rng.below(3),
+            pauses_ms: rng
+                .pick(&[[SECOND, SECOND, SECOND], [SECOND, MINUTE, HOUR], [MINUTE, DAY, 9 * DAY]])
+                .to_vec(),
+            wide: if rng.chance(100) { 300 } else { 0 },
+            windows_ms: rng.pick(&[[0, 0], [DAY, DAY], [HOUR, DAY]]).to_vec(),
+            chores: vec![
+                (Chore::Forget, 0),
+                (Chore::ForgetLast, 0),
+                (Chore::Prune, 0),
+                (Chore::Merge, 0),
+                (Chore::Undelete, 0),
+                (Chore::Repair, 1),
+                (Chore::Drop, 0),
+                (Chore::Backup, 2),
+            ],
+            mutant: None,
+        }
+    }
+
+    /// A4 as far as this schedule keeps it: nothing lands after the shortest window.
+    pub fn window_ms(&self) -> u64 {
+        self.windows_ms.iter().copied().min().unwrap_or(0)
+    }
+}
+
+fn stops(rng: &mut Rng) -> Vec<u64> {
+    match rng.below(4) {
+        0 => vec![SECOND],
+        1 => vec![SECOND, 3 * SECOND, MINUTE],
+        2 => vec![3 * SECOND, HOUR, 2 * DAY],
+        _ => vec![3 * SECOND, 2 * DAY, 8 * DAY, 366 * DAY],
+    }
+}

@@ -1,0 +1,258 @@
+//! Machines and their jobs, one thread, one order: the seed's.
+
+use super::content::Spec;
+use super::jobs::{Job, Outcome};
+use super::objects::ProcessNo;
+use super::oracle::Model;
+use super::process::open;
+use super::profile::{Chore, Profile};
+use super::rng::Rng;
+use super::trace::{Trace, time};
+use super::world::{Shared, Step, World};
+use super::{Base, base};
+use futures::future::LocalBoxFuture;
+use repository::{Repository, Result};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// A schedule that takes more steps than this is stuck.
+const STEPS_MAX: u64 = 200_000;
+
+/// What became of a seed.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Equal for equal runs.
+    pub hash: u64,
+    /// Calls that reached the store.
+    pub calls: u64,
+    /// Snapshots committed.
+    pub commits: u64,
+    /// Processes that crashed.
+    pub crashes: u64,
+    /// What does not hold.
+    pub failure: Option<String>,
+    /// What happened, if that was asked for.
+    pub lines: Vec<String>,
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+struct Task {
+    job: Job,
+    work: LocalBoxFuture<'static, Result<Outcome>>,
+    flag: Arc<Flag>,
+    waker: Waker,
+}
+
+/// A machine: its jobs run one after the other, in the same process unless that crashes.
+struct Machine {
+    jobs: VecDeque<Job>,
+    process: Option<(ProcessNo, Repository)>,
+    task: Option<Task>,
+    may_delete: bool,
+    skew_ms: i64,
+}
+
+/// A running schedule.
+pub struct Schedule {
+    seed: u64,
+    world: Shared,
+    base: Arc<Base>,
+    machines: Vec<Machine>,
+    model: Model,
+    crashes: u64,
+}
+
+impl Schedule {
+    /// The schedule of a seed, with the mixture `shape` makes of the one that the seed draws.
+    pub fn new(seed: u64, lines: bool, shape: &dyn Fn(&mut Profile, &mut Rng)) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut profile = Profile::draw(&mut rng);
+        shape(&mut profile, &mut rng);
+        let base = base(profile.delta_ms);
+        let store = base.objects.with_lag(profile.delta_ms, profile.lag, seed);
+        let trace = if lines { Trace::with_lines() } else { Trace::default() };
+        let world = Shared::new(World::new(store, profile, rng, trace));
+        Schedule { seed, world, base, machines: Vec::new(), model: Model::default(), crashes: 0 }
+    }
+
+    /// Runs to the end and verifies.
+    pub fn run(mut self) -> Report {
+        let failure = self.rounds().err();
+        self.machines.clear();
+        let mut world = self.world.lock();
+        let lines = world.trace.take_lines();
+        Report {
+            seed: self.seed,
+            hash: world.trace.hash(),
+            calls: world.calls,
+            commits: self.model.committed.len() as u64,
+            crashes: self.crashes,
+            failure,
+            lines,
+        }
+    }
+
+    fn rounds(&mut self) -> Result<(), String> {
+        self.add_machines();
+        self.settle()?;
+        self.model.verify(&self.world, &self.base)
+    }
+
+    fn add_machines(&mut self) {
+        let world = self.world.clone();
+        let mut world = world.lock();
+        let profile = world.profile.clone();
+        for n in 0..profile.writers + profile.keepers {
+            let keeper = n >= profile.writers;
+            let mut jobs = VecDeque::new();
+            for _ in 0..1 + world.rng.below(profile.jobs) {
+                let job = self.draw_job(&mut world.rng, &profile, keeper);
+                jobs.push_back(job);
+            }
+            let may_delete = keeper || world.rng.chance(700);
+            let skew_ms = world.rng.pick(&[0, 0, -3_600_000, 3_600_000, 40_000]);
+            let machine = Machine { jobs, process: None, task: None, may_delete, skew_ms };
+            self.machines.push(machine);
+            self.start_later(&mut world, self.machines.len() - 1);
+        }
+    }
+
+    fn draw_job(&mut self, rng: &mut Rng, profile: &Profile, keeper: bool) -> Job {
+        let total: u64 = profile.chores.iter().map(|(_, weight)| weight).sum();
+        let mut left = rng.below(total);
+        let mut chore = Chore::Backup;
+        for (one, weight) in profile.chores.iter().filter(|_| keeper) {
+            if left < *weight {
+                chore = *one;
+                break;
+            }
+            left -= weight;
+        }
+        if chore != Chore::Backup {
+            let (choice, window_ms) = (rng.next(), rng.pick(&profile.windows_ms));
+            return Job::Chore { chore, choice, window_ms };
+        }
+        let spec = Arc::new(Spec::draw(rng, profile, self.model.specs.len()));
+        self.model.specs.push(spec.clone());
+        Job::Backup(spec)
+    }
+
+    fn start_later(&self, world: &mut World, machine: usize) {
+        let profile = world.profile.clone();
+        let pause_ms = world.rng.pick(&profile.pauses_ms);
+        let after_ms = world.rng.below(pause_ms);
+        world.start_later(machine, after_ms);
+    }
+
+    /// Runs until nothing is left to happen.
+    fn settle(&mut self) -> Result<(), String> {
+        for _ in 0..STEPS_MAX {
+            while let Some(ready) = self.ready() {
+                self.poll(ready)?;
+            }
+            let step = self.world.lock().step();
+            match step {
+                Step::Done => {}
+                Step::Start(machine) => self.start(machine),
+                Step::End => {
+                    let stuck = self.machines.iter().find_map(|machine| machine.task.as_ref());
+                    return stuck.map_or(Ok(()), |task| Err(format!("stuck: {}", task.job.text())));
+                }
+            }
+        }
+        Err(format!("no end after {STEPS_MAX} steps"))
+    }
+
+    /// One of the machines that can go on.
+    fn ready(&self) -> Option<usize> {
+        let mut world = self.world.lock();
+        let mut ready = Vec::new();
+        for (n, machine) in self.machines.iter().enumerate() {
+            if let (Some(task), Some((process, _))) = (&machine.task, &machine.process)
+                && task.flag.0.load(Ordering::SeqCst)
+                && world.may_run(*process)
+            {
+                ready.push(n);
+            }
+        }
+        if ready.is_empty() { None } else { Some(world.rng.pick(&ready)) }
+    }
+
+    fn start(&mut self, number: usize) {
+        let machine = &mut self.machines[number];
+        let Some(job) = machine.jobs.pop_front() else { return };
+        let (skew_ms, may_delete) = (machine.skew_ms, machine.may_delete);
+        let (process, repository) = machine
+            .process
+            .get_or_insert_with(|| open(&self.world, &self.base, self.seed, skew_ms, may_delete))
+            .clone();
+        {
+            let mut world = self.world.lock();
+            let now = time(world.now_ms);
+            world.trace.add(&[1, number as u64], "", || format!("{now} p{process} {}", job.text()));
+        }
+        let flag = Arc::new(Flag(AtomicBool::new(true)));
+        let waker = Waker::from(flag.clone());
+        machine.task = Some(Task { work: Box::pin(job.clone().run(repository)), job, flag, waker });
+    }
+
+    fn poll(&mut self, number: usize) -> Result<(), String> {
+        let machine = &mut self.machines[number];
+        let (Some(task), Some((process, _))) = (&mut machine.task, &machine.process) else { return Ok(()) };
+        let process = *process;
+        task.flag.0.store(false, Ordering::SeqCst);
+        let polled = task.work.as_mut().poll(&mut Context::from_waker(&task.waker));
+        let crashed = self.world.lock().crashed.remove(&process);
+        if crashed {
+            // dropped, not ended: its process is no more
+            drop(machine.task.take());
+            machine.process = None;
+            self.crashes += 1;
+        } else if let Poll::Ready(result) = polled {
+            let job = machine.task.take().map(|task| task.job);
+            self.finish(process, job, result)?;
+        } else {
+            return Ok(());
+        }
+        self.start_later(&mut self.world.lock(), number);
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        process: ProcessNo,
+        job: Option<Job>,
+        result: Result<Outcome>,
+    ) -> Result<(), String> {
+        let job = job.ok_or("a job that nobody gave")?;
+        let said = match &result {
+            Ok(Outcome::Committed(sid)) => format!("committed {sid}"),
+            Ok(Outcome::Done(what)) => what.clone(),
+            Ok(Outcome::Nothing) => "nothing to do".into(),
+            Err(error) => format!("error: {error}"),
+        };
+        {
+            let mut world = self.world.lock();
+            let now = time(world.now_ms);
+            world.trace.add(&[2], &said, || format!("{now} p{process} {}: {said}", job.text()));
+        }
+        match result {
+            Ok(Outcome::Committed(sid)) => self.model.committed.push(sid),
+            Ok(_) => {}
+            Err(error) if job.may_fail_with(&error) => {}
+            Err(error) => return Err(format!("{} failed: {error}", job.text())),
+        }
+        Ok(())
+    }
+}
