@@ -74,19 +74,28 @@ impl Shape {
     }
 }
 
+/// What prunes.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The command line.
+    pub path: PathBuf,
+    /// Prune by the engine alone instead, as a process of this program.
+    pub is_engine: bool,
+}
+
 /// orlop on a synthetic repository.
 pub struct Orlop {
-    program: PathBuf,
+    program: Program,
     folder: PathBuf,
 }
 
 impl Orlop {
     /// Makes the repository in `folder` unless it is there.
-    pub fn new(program: &Path, folder: &Path, shape: Shape) -> Result<Self> {
+    pub fn new(program: &Program, folder: &Path, shape: Shape) -> Result<Self> {
         let Shape { chunks, chunk_len, layout, dead_percent, packs_per_run } = shape;
         let name =
             format!("orlop-{chunks}-{chunk_len}-{layout:?}-{dead_percent}-{packs_per_run}").to_lowercase();
-        let orlop = Orlop { program: program.to_owned(), folder: folder.join(name) };
+        let orlop = Orlop { program: program.clone(), folder: folder.join(name) };
         if !orlop.folder.exists() {
             let made = unfinished(&orlop.folder)?;
             let spec = Spec {
@@ -111,9 +120,19 @@ impl Orlop {
 
     /// orlop on the copy, with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.program.path);
         command.arg("--repo").arg(self.copy()).arg("--key-file").arg(self.folder.join("key")).args(arguments);
         command
+    }
+
+    /// Prune of the copy. Its window is none: restic deletes at once, too.
+    pub fn prune_command(&self) -> Result<Command> {
+        if !self.program.is_engine {
+            return Ok(self.command(&["prune", "--undelete-window", "0"]));
+        }
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("once").arg(self.copy()).arg(self.folder.join("key"));
+        Ok(command)
     }
 
     /// Where outputs go.
@@ -146,8 +165,7 @@ impl Subject for Orlop {
     }
 
     fn prune(&self) -> Result<Cost> {
-        // a window of none: restic deletes at once, too
-        run(&mut self.command(&["prune", "--undelete-window", "0"]), &self.log())
+        run(&mut self.prune_command()?, &self.log())
     }
 
     fn packs(&self) -> Result<(u64, u64)> {
@@ -274,4 +292,23 @@ fn count(folder: &Path) -> Result<(u64, u64)> {
         sum = (sum.0 + files, sum.1 + len);
     }
     Ok(sum)
+}
+
+/// Prunes by the engine alone, with what the command line would give it.
+pub fn once(repository: &Path, key: &Path) -> Result<repository::prune::PruneReport> {
+    use repo_format::keys::keyfile;
+    use repository::prune::{PruneOptions, prune};
+    use repository::store::{StoreUrl, connect};
+    use repository::{Credential, Env, Exec, Repository};
+    let threads = std::thread::available_parallelism()?.get();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads.min(4)).enable_all().build()?;
+    let credential = Credential::KeyFile(keyfile::parse(fs::read_to_string(key)?.trim())?);
+    let driver = connect(&StoreUrl::Local(repository.to_owned()), false)?;
+    let exec = Exec::threads(threads)?;
+    let options = PruneOptions { undelete_window: std::time::Duration::ZERO, ..PruneOptions::default() };
+    runtime.block_on(async {
+        let repository = Repository::open(driver, &exec, &Env::system(), &credential).await?;
+        Ok(prune(&repository, options, &std::sync::Arc::default()).await?)
+    })
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use benches::cpu::Reading;
 use benches::process::{Cost, Running, run};
-use benches::prune::{Case, Orlop, Restic, Shape, Subject};
+use benches::prune::{Case, Orlop, Program, Restic, Shape, Subject, once};
 use benches::report::{machine, median, mib};
 use benches::synthetic::{Layout, Source};
 use clap::{Parser, Subcommand};
@@ -16,8 +16,11 @@ struct Args {
     /// The program under test.
     #[arg(long, default_value = "target/release/orlop")]
     orlop: PathBuf,
-    /// Where repositories are made and kept: some 20 GB for a million chunks.
+    /// Prune by the engine alone instead, as a process of this program.
     #[arg(long)]
+    engine: bool,
+    /// Where repositories are made and kept: some 20 GB for a million chunks.
+    #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     #[command(subcommand)]
     what: What,
@@ -25,6 +28,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum What {
+    /// Prune a repository by the engine alone.
+    Once {
+        /// A folder.
+        repository: PathBuf,
+        /// The file with its key.
+        key: PathBuf,
+    },
     /// Prune a million chunks, and restic's million files, in turns.
     Compare {
         /// restic.
@@ -74,14 +84,34 @@ enum What {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let What::Once { repository, key } = &args.what {
+        let report = once(repository, key)?;
+        println!(
+            "{} packs condemned, {} deleted, {} bytes repacked, {} runs written; lost: {:?}; {:?}",
+            report.packs_condemned,
+            report.packs_deleted,
+            report.bytes_repacked,
+            report.runs_written,
+            report.lost,
+            report.warnings
+        );
+        return Ok(());
+    }
     std::fs::create_dir_all(&args.dir).with_context(|| args.dir.display().to_string())?;
     println!("{}", machine());
     match &args.what {
+        What::Once { .. } => Ok(()),
         What::Compare { restic, chunks, rounds } => compare(&args, restic, *chunks, *rounds),
         What::Beside { chunks, rounds, mib, layout, dead } => {
             beside(&args, *chunks, *rounds, *mib, *layout, *dead)
         }
         What::Memory { chunks, layout, dead, keep } => memory(&args, *chunks, *layout, *dead, *keep),
+    }
+}
+
+impl Args {
+    fn program(&self) -> Program {
+        Program { path: self.orlop.clone(), is_engine: self.engine }
     }
 }
 
@@ -97,7 +127,7 @@ fn show(who: &str, costs: &[Cost]) {
 }
 
 fn compare(args: &Args, restic: &Path, chunks: u64, rounds: usize) -> Result<()> {
-    let orlop = Orlop::new(&args.orlop, &args.dir, Shape::beside_restic(chunks))?;
+    let orlop = Orlop::new(&args.program(), &args.dir, Shape::beside_restic(chunks))?;
     let restic = Restic::new(restic, &args.dir, chunks)?;
     let subjects: [&dyn Subject; 2] = [&orlop, &restic];
     for case in Case::ALL {
@@ -164,7 +194,7 @@ fn image(folder: &Path, mib: u64) -> Result<PathBuf> {
 
 fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout, dead: u64) -> Result<()> {
     let shape = Shape { layout, dead_percent: dead, ..Shape::beside_restic(chunks) };
-    let orlop = Orlop::new(&args.orlop, &args.dir, shape)?;
+    let orlop = Orlop::new(&args.program(), &args.dir, shape)?;
     let volume = format!("bench/image={}", image(&args.dir, mib)?.display());
     let arguments = ["backup", "--volume", &volume, "--force-read"];
     let (mut alone, mut beside, mut prunes, mut overlaps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -174,8 +204,7 @@ fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout, dea
         orlop.prepare(Case::Dead)?;
         let backup = Running::start(&mut orlop.command(&arguments), &orlop.log())?;
         std::thread::sleep(std::time::Duration::from_millis(300));
-        let mut command = orlop.command(&["prune", "--undelete-window", "0"]);
-        let prune = Running::start(&mut command, &args.dir.join("prune.log"))?;
+        let prune = Running::start(&mut orlop.prune_command()?, &args.dir.join("prune.log"))?;
         let (backup, prune) = std::thread::scope(|scope| {
             let prune = scope.spawn(|| prune.finish());
             (backup.finish(), prune.join())
@@ -203,7 +232,7 @@ fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout, dea
 
 fn memory(args: &Args, chunks: u64, layout: Layout, dead: u64, keep: bool) -> Result<()> {
     let shape = Shape { chunks, chunk_len: 1, layout, dead_percent: dead, packs_per_run: 0 };
-    let orlop = Orlop::new(&args.orlop, &args.dir, shape)?;
+    let orlop = Orlop::new(&args.program(), &args.dir, shape)?;
     for case in Case::ALL {
         orlop.prepare(case)?;
         let cost = orlop.prune()?;
