@@ -1,8 +1,11 @@
 //! Undelete: what was forgotten and is not deleted yet becomes a snapshot again, under a new name.
 
+use crate::backup::undelete::commit_again;
 use crate::progress::Progress;
-use crate::{Error, Repository, Result};
+use crate::snapshots::open_snapshot;
+use crate::{Error, Repository, Result, gc};
 use repo_format::SnapshotId;
+use repo_format::layout::ObjectName;
 use std::sync::Arc;
 
 /// What an undelete did.
@@ -12,21 +15,47 @@ pub struct UndeleteReport {
     pub forgotten_id: SnapshotId,
     /// The new one, with the same content.
     pub snapshot_id: SnapshotId,
-    /// Sealed bytes copied out of condemned packs.
-    pub bytes_copied: u64,
-    /// Bytes uploaded, all objects.
+    /// Bytes uploaded, all objects: what was copied out of condemned packs, and a little structure.
     pub bytes_stored: u64,
 }
 
 /// Makes a new snapshot of the content of a forgotten one.
 ///
 /// # Errors
-/// [`Error::Usage`] if it is gone or not forgotten; damage if a record of it is gone.
+/// [`Error::Usage`] if it is gone or not forgotten; damage if a record of it is gone; [`Error::Role`]
+/// for a key that cannot write.
 pub async fn undelete(
     repository: &Repository,
     sid: SnapshotId,
     progress: &Arc<Progress>,
 ) -> Result<UndeleteReport> {
-    let _ = (repository, sid, progress);
-    Err(Error::internal("to come"))
+    repository.require_writable()?;
+    if !repository.role().can_write_data() {
+        return Err(repository.role_error("undelete", "backup or owner"));
+    }
+    let usage = |why: &str| Error::Usage { what: format!("snapshot {sid}: {why}") };
+    let name = ObjectName::Snapshot(sid);
+    let object = repository.store().get(&name).await?;
+    let object = object.ok_or_else(|| usage("not found; if it was forgotten, its time has run out"))?;
+    let snapshot = open_snapshot(repository, sid, &object)?;
+    let snapshot = snapshot.ok_or_else(|| usage("its session was ended; there is nothing to bring back"))?;
+    if !is_forgotten(repository, sid).await? {
+        return Err(usage("it is not forgotten"));
+    }
+    let before = repository.store().stats().uploaded_bytes;
+    let snapshot_id = commit_again(repository, &snapshot, progress).await?;
+    let bytes_stored = repository.store().stats().uploaded_bytes.saturating_sub(before);
+    Ok(UndeleteReport { forgotten_id: sid, snapshot_id, bytes_stored })
+}
+
+async fn is_forgotten(repository: &Repository, sid: SnapshotId) -> Result<bool> {
+    if gc::view(repository).await?.forgotten.contains(&sid) {
+        return Ok(true);
+    }
+    for last in [false, true] {
+        if repository.store().head(&ObjectName::Forget { sid, last }).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

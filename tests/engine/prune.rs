@@ -106,3 +106,27 @@ fn the_last_of_a_group_stays_unless_it_is_asked_for() {
     assert!(report.packs_deleted > 0 && report.snapshots_deleted == 1, "{report:?}");
     assert_eq!((pack_len(&bench), bench.snapshots().len()), (0, 0));
 }
+
+#[test]
+fn what_was_forgotten_comes_back_until_it_is_deleted() {
+    let bench = Bench::new(75);
+    let (one, two) = (tests::data::bytes(5, 600_000), tests::data::bytes(6, 200_000));
+    let first = bench.backup(of("v/one", &one)).unwrap().snapshot_id.unwrap();
+    bench.backup(of("v/one", &two)).unwrap();
+    let owner = bench.open();
+    let undelete = |sid| run(repository::undelete::undelete(&owner, sid, &Arc::new(Progress::default())));
+    assert!(undelete(first).unwrap_err().to_string().contains("not forgotten"));
+    run(forget(&owner, &[first], false)).unwrap();
+    let hour = PruneOptions { undelete_window: Duration::from_secs(3600), ..options() };
+    let condemned = pruned(&owner, hour.clone()).unwrap();
+    assert!(condemned.packs_condemned > 0, "{condemned:?}");
+    let report = undelete(first).unwrap();
+    assert!(report.bytes_stored > 300_000, "{report:?}");
+    bench.clock.advance(Duration::from_secs(4000));
+    assert!(pruned(&owner, hour).unwrap().packs_deleted > 0);
+    let found = bench.snapshots();
+    let back = found.iter().find(|entry| entry.id == report.snapshot_id).unwrap();
+    assert!(bench.restore(back, "v/one").unwrap() == one);
+    assert_eq!(bench.check().unwrap().errors, vec![]);
+    assert!(undelete(first).unwrap_err().to_string().contains("not found"));
+}

@@ -24,19 +24,25 @@ pub(super) async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcVie
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
-    let reader = Reader::new(repository.clone(), Arc::new(all));
-    let mut copier = Copier {
-        condemned: &now.condemned,
-        seen: HashSet::new(),
-        kept: HashSet::new(),
-        wanted: BTreeMap::new(),
-    };
+    let reader = Reader::new(repository, Arc::new(all));
+    mend_from(session, snapshot, &reader, &now.condemned).await
+}
+
+/// As [`mend`], with records looked up by `reader`.
+pub(super) async fn mend_from(
+    session: &mut Session,
+    snapshot: &Snapshot,
+    reader: &Reader,
+    condemned: &HashSet<PackId>,
+) -> Result<()> {
+    let mut copier =
+        Copier { condemned, seen: HashSet::new(), kept: HashSet::new(), wanted: BTreeMap::new() };
     for (root, place) in roots(snapshot)? {
-        copier.walk(&reader, root, place).await?;
+        copier.walk(reader, root, place).await?;
     }
     let before = session.written().clone();
     for (_, locations) in copier.wanted {
-        copy_records(session, &reader, locations).await?;
+        copy_records(session, reader, locations).await?;
     }
     session.finish_mending(copier.kept, &before).await
 }

@@ -14,6 +14,7 @@ mod request;
 mod sealer;
 mod session;
 mod stream;
+pub(crate) mod undelete;
 mod volume;
 
 pub use request::{BackupReport, BackupRequest, CompressionLevel, ManifestInput, Parent, VolumeInput};
