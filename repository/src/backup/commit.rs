@@ -4,7 +4,7 @@ use super::session::Session;
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcView};
-use crate::store::{Put, PutOnce};
+use crate::store::{DriverError, Put, PutOnce, StoreError};
 use crate::{Error, Result};
 use bytes::Bytes;
 use repo_format::layout::ObjectName;
@@ -30,7 +30,10 @@ const ROUNDS_MAX: u32 = 64;
 pub(super) async fn commit(session: &mut Session, snapshot: &mut Snapshot) -> Result<Commit> {
     let mut leftovers = Vec::new();
     for _ in 0..NAMES_MAX {
-        let (object, pending) = announce(session, snapshot).await?;
+        let Some((object, pending)) = announce(session, snapshot).await? else {
+            snapshot.sid = session.repository.env().snapshot_id()?;
+            continue;
+        };
         if !look_again(session, snapshot).await? {
             leftovers.push(pending);
             clean(session, &leftovers).await;
@@ -52,8 +55,9 @@ pub(super) async fn commit(session: &mut Session, snapshot: &mut Snapshot) -> Re
     })
 }
 
-/// c3: the sealed snapshot, inside a pending record that every prune reads as a root.
-async fn announce(session: &Session, snapshot: &Snapshot) -> Result<(Bytes, ObjectName)> {
+/// c3: the sealed snapshot, inside a pending record that every prune reads as a root. Nothing if the
+/// record was there before, or was put and removed again while this session slept: it is not its own.
+async fn announce(session: &Session, snapshot: &Snapshot) -> Result<Option<(Bytes, ObjectName)>> {
     let repository = &session.repository;
     let name = ObjectName::Snapshot(snapshot.sid);
     let body = snapshot.encode().named(name)?;
@@ -69,18 +73,19 @@ async fn announce(session: &Session, snapshot: &Snapshot) -> Result<(Bytes, Obje
     let record = record.encode().named(pending)?;
     let sealed = repository.seal_object(Class::Pending, &pending, &record)?;
     if repository.env().breaks(Mutant::NoPending) {
-        return Ok((object, pending));
+        return Ok(Some((object, pending)));
     }
-    match repository.store().put(&pending, sealed.into()).await? {
-        Put::Created => {}
-        Put::Taken => {
-            return Err(Error::Conflict { what: format!("{pending}: somebody else's record has this name") });
+    match repository.store().put(&pending, sealed.into()).await {
+        Ok(Put::Created) => {}
+        Ok(Put::Taken) | Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => {
+            return Ok(None);
         }
+        Err(error) => return Err(error),
     }
     if !repository.env().breaks(Mutant::NoWaitAtC3) {
         wait_delta(session).await?;
     }
-    Ok((object, pending))
+    Ok(Some((object, pending)))
 }
 
 /// What the pending record says will be committed: the very bytes.
