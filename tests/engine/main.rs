@@ -5,6 +5,7 @@ mod by_hand;
 mod commit;
 mod crash;
 mod flips;
+mod mutants;
 mod prune;
 mod roles;
 mod roundtrip;
