@@ -81,7 +81,7 @@ impl Inputs<'_> {
             *best = rank.max(*best);
             *free = unmarked.max(*free);
         }
-        let is_last = |(best, free): &Group| free.is_none_or(|is_complete| is_complete < best.0);
+        let is_last = |(best, free): &Group| free.is_none_or(|is_complete| best.0 && !is_complete);
         groups.into_values().filter(is_last).map(|((.., sid), _)| sid).collect()
     }
 }
