@@ -20,6 +20,8 @@ pub(crate) mod roots;
 mod sessions;
 mod spill;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use report::{MaxUnused, PlannedPack, PrunePlan, PruneReport, Reason, RunsPlan};
 pub(crate) use sessions::end_session;
