@@ -43,6 +43,13 @@ struct Survey {
     gone: Arc<BTreeSet<u32>>,
 }
 
+impl Survey {
+    /// The listing, without all else.
+    fn into_listed(self) -> PackList {
+        self.listed
+    }
+}
+
 /// What is needed, by whose need it is.
 struct Needs {
     refs: Spill<16>,
@@ -90,8 +97,11 @@ impl Prune<'_> {
             return Ok(Round::Done);
         }
         let Some(plan) = self.put_plan(state, &survey, g, packs).await? else { return Ok(Round::Again) };
-        let seen = self.seen(&survey, &needs, &choice, &plan.body.candidates);
-        self.condemn(state, plan, Some(seen), survey.listed).await
+        // what p5 needs, and no more: it reads the index once again
+        let seen = Self::seen(&survey, needs, &choice, &plan.body.candidates);
+        drop((leaving, confirmed, choice));
+        let listed = survey.into_listed();
+        self.condemn(state, plan, Some(seen), listed).await
     }
 
     /// p1 to p3, up to what is forgotten. Nothing if something that has to be known cannot be read.
@@ -391,7 +401,7 @@ impl Prune<'_> {
         Ok(Round::Again)
     }
 
-    fn seen(&self, survey: &Survey, needs: &Needs, choice: &Choice, candidates: &[PackId]) -> Seen {
+    fn seen(survey: &Survey, needs: Needs, choice: &Choice, candidates: &[PackId]) -> Seen {
         let packs = survey.inventory.packs.iter().zip(&choice.uses);
         let kept =
             packs.filter(|(pack, used)| used.chosen > 0 && candidates.binary_search(&pack.pack_id).is_err());
@@ -400,6 +410,6 @@ impl Prune<'_> {
         if !needs.is_announced_unmet {
             sids.extend(survey.pendings.roots.iter().map(|root| root.sid));
         }
-        Seen { sids, walked: needs.walked.clone(), keepers }
+        Seen { sids, walked: needs.walked, keepers }
     }
 }
