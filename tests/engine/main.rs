@@ -5,5 +5,6 @@ mod commit;
 mod crash;
 mod flips;
 mod prune;
+mod repair;
 mod roles;
 mod roundtrip;

@@ -6,6 +6,7 @@ mod check;
 mod document;
 mod init;
 mod key;
+mod lost;
 mod ls;
 mod manifests;
 mod restore;
