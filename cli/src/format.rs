@@ -7,4 +7,4 @@ pub(crate) use repository::repo_format::keys::keyfile;
 pub(crate) use repository::repo_format::keys::slot::SlotKind;
 pub(crate) use repository::repo_format::pack::{PackClass, Row, Trailer};
 pub(crate) use repository::repo_format::snapshot::{Chunker, Snapshot, SnapshotStatus, Volume, VolumeMode};
-pub(crate) use repository::repo_format::{Id, PackId, SlotId, SnapshotId};
+pub(crate) use repository::repo_format::{Id, PackId, ProcessId, SlotId, SnapshotId};

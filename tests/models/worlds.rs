@@ -285,22 +285,29 @@ const OLD_RECORDS_FORGET: Rules = Rules { no_forget: false, ..OLD_RECORDS };
 /// A session mends by what a much older one publishes.
 const OLD_RUNS_MENDED: Rules = Rules { packs: 3, bare: false, cold: true, lenient: true, ..OLD_RUNS };
 
-/// What `make model` adds: minutes to an hour.
-const LARGE: [(&str, Rules); 6] = [
-    ("1x2x1 lag, repack, two copies, cold writer", TWO_PRUNERS),
-    ("2x1x1 lag", TWO_SESSIONS),
-    ("1x1x3 floor, dead and F shrink", SHRINKING),
-    ("1x2x2 old records removed, window 0", OLD_RECORDS_FORGET),
-    ("1x1x2 lag, merge, floor", LATE_MERGE),
-    ("2x1x2 old runs, mending", OLD_RUNS_MENDED),
-];
+/// What `make model` adds: minutes each, so each is a test of its own.
+macro_rules! large {
+    ($($name:ident $rules:ident)*) => {
+        $(#[test]
+        #[ignore = "large: make model"]
+        fn $name() {
+            exhaust(stringify!($rules), $rules);
+        })*
+    };
+}
+
+large! {
+    large_two_pruners TWO_PRUNERS
+    large_late_merge LATE_MERGE
+    large_shrinking SHRINKING
+    large_two_sessions TWO_SESSIONS
+    large_old_records OLD_RECORDS_FORGET
+    large_old_runs_mended OLD_RUNS_MENDED
+}
 
 #[test]
-#[ignore = "minutes to an hour: make model"]
-fn large() {
+#[ignore = "large: make model"]
+fn large_floor_without_mending_runs() {
     let slip = Slip::FloorWithoutMendingRuns;
     counterexample(&format!("{slip:?}"), Rules { slip: Some(slip), ..OLD_RUNS_MENDED });
-    for (name, rules) in LARGE {
-        exhaust(name, rules);
-    }
 }

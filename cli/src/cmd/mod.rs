@@ -9,7 +9,9 @@ mod key;
 mod lost;
 mod ls;
 mod manifests;
+mod prune;
 mod restore;
+mod retention;
 mod select;
 mod show;
 mod snapshots;
@@ -33,6 +35,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Restore(args) => restore::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
         Command::Scrub => check::scrub(context).await,
+        Command::Forget(args) => retention::forget(context, *args).await,
+        Command::Prune(args) => prune::run(context, args).await,
+        Command::Undelete(args) => prune::undelete(context, args).await,
+        Command::Retention(command) => retention::run(context, *command).await,
+        Command::Session(command) => prune::session(context, command).await,
         Command::Key(command) => key::run(context, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -8,7 +8,7 @@ use super::sealer::{Sealed, Sealer};
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcView};
-use crate::index::{self, Index, Listing, PackInfo};
+use crate::index::{self, Index, PackInfo};
 use crate::progress::Progress;
 use crate::{Error, Exec, Repository, Result};
 use futures::future::BoxFuture;
@@ -101,24 +101,9 @@ impl Session {
         let trusted = adopt::trusted(repository, &own).await?;
         let gc = gc::view(repository).await?;
         if !own.is_empty() {
-            let next_seq = next_seq(&index::list_runs(repository).await?);
-            let gc = gc.clone();
-            let mut adopter = Self::over(repository, request, progress, gc, Index::default(), next_seq)?;
-            adopter.adopt(&own, trusted).await?;
+            adopt::adopt(repository, &gc, &own, trusted).await?;
         }
         let (index, next_seq) = Self::load_index(repository, &gc).await?;
-        Ok(Session { own, ..Self::over(repository, request, progress, gc, index, next_seq)? })
-    }
-
-    /// A session that has read the state of deletion and the index.
-    fn over(
-        repository: &Repository,
-        request: &BackupRequest,
-        progress: &Arc<Progress>,
-        gc: GcView,
-        index: Index,
-        next_seq: u64,
-    ) -> Result<Self> {
         let sid = repository.env().snapshot_id()?;
         let claims = Claims::new(Arc::new(index));
         let sealer = Arc::new(Sealer::new(repository, claims, request.compression.zstd(), request.dry_run)?);
@@ -152,7 +137,7 @@ impl Session {
             last_run: repository.env().clock.monotonic(),
             next_seq,
             written: HashSet::new(),
-            own: Vec::new(),
+            own,
             dry_run: request.dry_run,
             parents: Vec::new(),
             mended: None,
@@ -161,7 +146,7 @@ impl Session {
 
     async fn load_index(repository: &Repository, gc: &GcView) -> Result<(Index, u64)> {
         let listing = index::list_runs(repository).await?;
-        let next_seq = next_seq(&listing);
+        let next_seq = next_seq(listing.highest_seq());
         let floor = if repository.env().breaks(Mutant::NoFloor) { 0 } else { gc.newest_floor };
         let (index, problems) = index::load(repository, &listing, floor, &gc.condemned).await?;
         match problems.into_iter().next() {
@@ -261,7 +246,7 @@ impl Session {
         pack.rows.iter().try_for_each(|row| builder.add_entry(&row.id, number, row.clen))
     }
 
-    pub(super) async fn put_run(&mut self, builder: RunBuilder) -> Result<()> {
+    async fn put_run(&mut self, builder: RunBuilder) -> Result<()> {
         let records = builder.encode(self.gc.sweeps).named("new index run")?;
         let mut batch = Batch::default();
         for record in &records {
@@ -329,6 +314,6 @@ impl Session {
 }
 
 /// After everything that is listed.
-fn next_seq(listing: &Listing) -> u64 {
-    listing.highest_seq().map_or(0, |seq| seq.saturating_add(1))
+pub(super) fn next_seq(highest: Option<u64>) -> u64 {
+    highest.map_or(0, |seq| seq.saturating_add(1))
 }

@@ -215,7 +215,9 @@ impl Prune<'_> {
                 self.report.warnings.push(text);
                 return Ok(Round::Done);
             }
-            self.may_resume(plan)?;
+            if self.withdraw_dead(plan).await? {
+                return Ok(Round::Again);
+            }
             return self.resume(&state, plan.clone()).await;
         }
         self.delete_due(&state).await?;

@@ -65,7 +65,7 @@ impl Prune<'_> {
         let (view, g) = (state.view(), next_generation(state));
         let Some(survey) = self.survey(state, &view, g).await? else { return Ok(Round::Done) };
         self.progress.phase("walking maps");
-        let Some((needs, choice)) = self.needs(&survey).await? else { return Ok(Round::Done) };
+        let Some((needs, choice)) = self.needs(&survey).await? else { return self.lost(state).await };
         self.progress.phase("planning");
         let leaving = self.leaving(&survey, &view, &choice);
         let budget = (&self.folder.clone(), self.memory(2));
@@ -90,7 +90,7 @@ impl Prune<'_> {
             return Ok(Round::Done);
         }
         let Some(plan) = self.put_plan(state, &survey, g, packs).await? else { return Ok(Round::Again) };
-        let seen = self.seen(&survey, &needs);
+        let seen = self.seen(&survey, &needs, &choice, &plan.body.candidates);
         self.condemn(state, plan, Some(seen), survey.listed).await
     }
 
@@ -381,11 +381,25 @@ impl Prune<'_> {
         Ok(Some(gc::Record { name, g, body, hash, stored_ms }))
     }
 
-    fn seen(&self, survey: &Survey, needs: &Needs) -> Seen {
+    /// Something has no location: by records of the past that may be as it should be (ADR 11).
+    async fn lost(&mut self, state: &GcState) -> Result<Round> {
+        let newest = |state: &GcState| state.plan.as_ref().map(|plan| plan.g);
+        if newest(&gc::state(self.repository).await?) == newest(state) {
+            return Ok(Round::Done);
+        }
+        self.report.lost.clear();
+        Ok(Round::Again)
+    }
+
+    fn seen(&self, survey: &Survey, needs: &Needs, choice: &Choice, candidates: &[PackId]) -> Seen {
+        let packs = survey.inventory.packs.iter().zip(&choice.uses);
+        let kept =
+            packs.filter(|(pack, used)| used.chosen > 0 && candidates.binary_search(&pack.pack_id).is_err());
+        let keepers = kept.map(|(pack, _)| pack.pack_id).collect();
         let mut sids: BTreeSet<SnapshotId> = survey.finals.finals.iter().map(|one| one.root.sid).collect();
         if !needs.is_announced_unmet {
             sids.extend(survey.pendings.roots.iter().map(|root| root.sid));
         }
-        Seen { sids, walked: needs.walked.clone() }
+        Seen { sids, walked: needs.walked.clone(), keepers }
     }
 }

@@ -110,6 +110,8 @@ pub struct Store {
 
 /// Slowest line that is still served: time limits are 30 s plus length over this.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
+/// Looks at an object that a put has met, with pauses in between.
+const MET_TRIES: u32 = 32;
 /// Time for one page of a listing.
 const LIST_PAGE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -207,8 +209,7 @@ impl Store {
         match sent {
             Ok(()) => {}
             Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => {
-                // a conflicting put may have answered before its object can be read
-                match self.get(name).await? {
+                match self.get_met(name).await? {
                     Some(found) if same_bytes(&found, &payload) => {}
                     Some(_) => return Ok(Put::Taken),
                     None => return Err(self.error("put", &path, DriverError::Exists)),
@@ -220,11 +221,28 @@ impl Store {
         Ok(Put::Created)
     }
 
+    /// An object that a put has met: it may be readable a little later only.
+    async fn get_met(&self, name: &ObjectName) -> Result<Option<Bytes>> {
+        let since = self.env.clock.monotonic();
+        for tries in 0..MET_TRIES {
+            let found = self.get(name).await?;
+            if found.is_some() || !self.pause(since, tries).await? {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
     /// Puts an object whose name was drawn at random: anything but success is an error.
     pub async fn put_unique(&self, name: &ObjectName, payload: PutPayload) -> Result<()> {
-        match self.put(name, payload).await? {
-            Put::Created => Ok(()),
-            Put::Taken => Err(self.error("put", &name.to_string(), DriverError::Exists)),
+        match self.put(name, payload).await {
+            Ok(Put::Created) => Ok(()),
+            Ok(Put::Taken) => Err(self.error("put", &name.to_string(), DriverError::Exists)),
+            // an earlier try had its effect, and somebody has removed the object since
+            Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => Err(Error::Conflict {
+                what: format!("{name}: was stored and is gone: a prune has outlived this run; run it again"),
+            }),
+            Err(other) => Err(other),
         }
     }
 

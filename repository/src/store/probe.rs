@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use futures::stream::StreamExt;
 use repo_format::layout::{ObjectName, PROBE_PREFIX};
+use std::time::Duration;
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct ProbeReport {
 
 const ROUNDS: usize = 4;
 const WRITERS: usize = 8;
+/// Time for one round.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Races 8 writers for one name, four times, and reads and lists what they wrote.
 ///
@@ -28,8 +31,10 @@ pub async fn probe(driver: &dyn Driver, exec: &Exec, env: &Env) -> Result<ProbeR
     let mut report = ProbeReport { put_if_absent: true, read_after_write: true };
     for _ in 0..ROUNDS {
         let name = ObjectName::Probe(env.random()?).to_string();
-        let result = round(driver, &name, &mut report).await;
-        let cleaned = driver.delete(&name).await;
+        // the driver's calls have no time limit of their own
+        let late = || Err(DriverError::Transient(format!("no answer within {} s", LIMIT.as_secs())));
+        let result = exec.timeout(LIMIT, round(driver, &name, &mut report)).await.unwrap_or_else(late);
+        let cleaned = exec.timeout(LIMIT, driver.delete(&name)).await.unwrap_or_else(late);
         result.and(cleaned).map_err(|cause| refused(driver, &name, cause))?;
         exec.check_cancelled()?;
     }

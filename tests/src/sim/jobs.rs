@@ -5,7 +5,7 @@ use super::profile::Chore;
 use repo_format::SnapshotId;
 use repository::backup::backup;
 use repository::progress::Progress;
-use repository::prune::{MaxUnused, PruneOptions, prune};
+use repository::prune::{MaxUnused, Pace, PruneOptions, prune};
 use repository::store::{DriverError, StoreError};
 use repository::{Error, ErrorKind, Repository, Result, forget, pending, snapshots, undelete};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(super) enum Job {
         choice: u64,
         /// The undelete window, in milliseconds.
         window_ms: u64,
+        /// How far behind a prune leaves things alone.
+        pace: Pace,
     },
 }
 
@@ -49,13 +51,13 @@ impl Job {
     /// Does it.
     pub(super) async fn run(self, repository: Repository) -> Result<Outcome> {
         let progress = Arc::new(Progress::default());
-        let (chore, choice, window_ms) = match self {
+        let (chore, choice, window_ms, pace) = match self {
             Job::Backup(spec) => {
                 let report = backup(&repository, spec.request(), &progress).await?;
                 let sid = report.snapshot_id;
                 return Ok(sid.map_or(Outcome::Nothing, Outcome::Committed));
             }
-            Job::Chore { chore, choice, window_ms } => (chore, choice, window_ms),
+            Job::Chore { chore, choice, window_ms, pace } => (chore, choice, window_ms, pace),
         };
         match chore {
             Chore::Forget | Chore::ForgetLast => {
@@ -74,6 +76,7 @@ impl Job {
                     },
                     undelete_window: Duration::from_millis(window_ms),
                     index_only: chore == Chore::Merge,
+                    pace,
                     ..PruneOptions::default()
                 };
                 Ok(Outcome::Done(format!("{:?}", prune(&repository, options, &progress).await?)))
@@ -107,7 +110,7 @@ impl Job {
             // outlasts three minutes of tries
             Error::Store(StoreError { cause: DriverError::Transient(_), .. }) => true,
             _ => match (chore, error.kind()) {
-                (Chore::Backup | Chore::Undelete, ErrorKind::Conflict) => true,
+                (Chore::Backup | Chore::Undelete | Chore::Prune | Chore::Merge, ErrorKind::Conflict) => true,
                 // picked a moment ago, gone or changed now
                 (Chore::Forget | Chore::ForgetLast | Chore::Undelete | Chore::Drop, ErrorKind::Usage) => true,
                 (Chore::Undelete, ErrorKind::Damage) => true,

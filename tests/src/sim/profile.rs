@@ -3,6 +3,8 @@
 
 use super::rng::Rng;
 use repository::env::Mutant;
+use repository::prune::Pace;
+use std::time::Duration;
 
 /// One second, in the simulator's milliseconds.
 pub const SECOND: u64 = 1000;
@@ -51,6 +53,8 @@ pub struct Profile {
     pub wide: u64,
     /// Undelete windows of prunes.
     pub windows_ms: Vec<u64>,
+    /// How far behind prunes leave things alone.
+    pub pace: Pace,
     /// What keepers do, with weights.
     pub chores: Vec<(Chore, u64)>,
     /// The rule that is left out.
@@ -105,14 +109,15 @@ impl Profile {
                 .to_vec(),
             wide: if rng.chance(100) { 300 } else { 0 },
             windows_ms: rng.pick(&[[0, 0], [DAY, DAY], [HOUR, DAY]]).to_vec(),
+            pace: pace(rng),
             chores: vec![
-                (Chore::Forget, 0),
-                (Chore::ForgetLast, 0),
-                (Chore::Prune, 0),
-                (Chore::Merge, 0),
+                (Chore::Forget, 3),
+                (Chore::ForgetLast, 3),
+                (Chore::Prune, 8),
+                (Chore::Merge, 2),
                 (Chore::Undelete, 0),
                 (Chore::Repair, 1),
-                (Chore::Drop, 0),
+                (Chore::Drop, 1),
                 (Chore::Backup, 2),
             ],
             mutant: None,
@@ -131,5 +136,20 @@ fn stops(rng: &mut Rng) -> Vec<u64> {
         1 => vec![SECOND, 3 * SECOND, MINUTE],
         2 => vec![3 * SECOND, HOUR, 2 * DAY],
         _ => vec![3 * SECOND, 2 * DAY, 8 * DAY, 366 * DAY],
+    }
+}
+
+/// The usual distances, or short ones: what is left alone for a week is met in hours then. Sessions'
+/// packs are spared for longer than anything here takes.
+fn pace(rng: &mut Rng) -> Pace {
+    if rng.chance(300) {
+        return Pace::default();
+    }
+    Pace {
+        session_age: Duration::from_millis(rng.pick(&[0, MINUTE, DAY])),
+        pending_age: Duration::from_millis(rng.pick(&[MINUTE, DAY])),
+        floor_generations: rng.below(3),
+        floor_age: Duration::from_millis(rng.pick(&[0, 0, MINUTE])),
+        small_runs: usize::try_from(rng.pick(&[0, 1, 3])).unwrap_or(0),
     }
 }

@@ -141,7 +141,7 @@ impl Schedule {
         }
         if chore != Chore::Backup {
             let (choice, window_ms) = (rng.next(), rng.pick(&profile.windows_ms));
-            return Job::Chore { chore, choice, window_ms };
+            return Job::Chore { chore, choice, window_ms, pace: profile.pace };
         }
         let spec = Arc::new(Spec::draw(rng, profile, self.model.specs.len()));
         self.model.specs.push(spec.clone());
