@@ -1,6 +1,7 @@
 //! The words of the format that the command line speaks, by way of the engine.
 
 pub(crate) use repository::repo_format::config::{Chunking, ChunkingRow, Config, StoreMode};
+pub(crate) use repository::repo_format::gc_record::LostVolume;
 pub(crate) use repository::repo_format::kdf::Secret;
 pub(crate) use repository::repo_format::keys::keyfile;
 pub(crate) use repository::repo_format::keys::slot::SlotKind;

@@ -7,5 +7,6 @@ mod crash;
 mod flips;
 mod mutants;
 mod prune;
+mod repair;
 mod roles;
 mod roundtrip;
