@@ -1,40 +1,117 @@
-//! The deterministic simulator over many seeds.
+//! The deterministic simulator over many seeds; `docs/simulator.md` says what it is.
+//!
+//! `ORLOP_SIM_SEED=n` runs one seed and prints its trace, `ORLOP_SIM_SEEDS=a..b` runs a range.
 
-use tests::sim::{Schedule, profile::Profile, rng::Rng};
+mod mutants;
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tests::sim::{Report, Schedule, profile::Profile, rng::Rng};
+
+/// Seeds of `make test`.
+const SEED_COUNT: u64 = 20_000;
+/// Seeds are independent: one thread each takes the next.
+const THREADS: usize = 2;
+
+/// Changes the mixture that a seed draws.
+type Shape<'a> = &'a (dyn Fn(&mut Profile, &mut Rng) + Sync);
+
+/// Runs a seed; a panic of the engine is a failure, too.
+fn run(seed: u64, lines: bool, shape: Shape) -> Report {
+    let run = || Schedule::new(seed, lines, shape).run();
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().cloned();
+        let what = what.or(panic.downcast_ref::<&str>().map(|what| (*what).to_owned()));
+        Report::panicked(seed, what.unwrap_or_default())
+    })
+}
+
+/// The first failure among `seeds`, on all threads; says how long a seed took.
+fn first_failure(seeds: Range<u64>, shape: Shape) -> (Option<Report>, Vec<Duration>) {
+    let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
+    let (found, times) = (Mutex::new(None::<Report>), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if seed >= end.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let began = Instant::now();
+                    let report = run(seed, false, shape);
+                    times.lock().unwrap().push(began.elapsed());
+                    if report.failure.is_some() {
+                        // lower seeds are still looked at, so that the answer does not depend on speed
+                        end.fetch_min(seed, Ordering::SeqCst);
+                        let mut found = found.lock().unwrap();
+                        if found.as_ref().is_none_or(|found| seed < found.seed) {
+                            *found = Some(report);
+                        }
+                    }
+                    if (seed + 1) % 10_000 == 0 {
+                        println!("seeds up to {seed} hold; ORLOP_SIM_SEEDS={}.. goes on", seed + 1);
+                    }
+                }
+            });
+        }
+    });
+    (found.into_inner().unwrap(), times.into_inner().unwrap())
+}
 
 /// As the seed draws it.
 fn plain(_: &mut Profile, _: &mut Rng) {}
 
+/// The trace of a failed seed, and how to see it again.
+fn explain(report: &Report, shape: Shape, how: &str) -> String {
+    let again = run(report.seed, true, shape);
+    again.lines.iter().for_each(|line| println!("{line}"));
+    let what = report.failure.as_deref().unwrap_or_default();
+    format!("seed {}: {what}\nto see it again: {how}", report.seed)
+}
+
+fn how(seed: u64) -> String {
+    format!("ORLOP_SIM_SEED={seed} cargo test -p tests --test sim many_seeds -- --nocapture")
+}
+
 #[test]
 fn one_seed_twice_is_one_schedule() {
-    for seed in 0..20 {
-        let [first, second] = [false, true].map(|lines| Schedule::new(seed, lines, &plain).run());
+    for seed in 0..40 {
+        let [first, second] = [false, true].map(|lines| run(seed, lines, &plain));
         assert_eq!((first.hash, first.calls), (second.hash, second.calls), "seed {seed}");
-        assert_ne!(first.hash, Schedule::new(seed + 1, false, &plain).run().hash);
+        assert_ne!(first.hash, run(seed + 1, false, &plain).hash, "seed {seed}");
     }
 }
 
 #[test]
-fn many_seeds() {
-    let threads = 2;
-    let count = std::env::var("N").map_or(300, |n| n.parse::<u64>().unwrap());
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                let mut times = vec![];
-                for seed in (0..count).filter(|seed| seed % threads == thread) {
-                    let t = std::time::Instant::now();
-                    let report = Schedule::new(seed, false, &plain).run();
-                    times.push(t.elapsed());
-                    if let Some(failure) = &report.failure {
-                        let again = Schedule::new(seed, true, &plain).run();
-                        again.lines.iter().for_each(|line| println!("{line}"));
-                        panic!("seed {seed}: {failure}");
-                    }
-                }
-                times.sort();
-                println!("median {:?} max {:?}", times[times.len() / 2], times[times.len() - 1]);
-            });
+fn many_seeds_lose_nothing() {
+    if let Ok(seed) = std::env::var("ORLOP_SIM_SEED") {
+        let report = run(seed.parse().expect("ORLOP_SIM_SEED is a number"), true, &plain);
+        report.lines.iter().for_each(|line| println!("{line}"));
+        assert_eq!(report.failure, None);
+        return;
+    }
+    let seeds = match std::env::var("ORLOP_SIM_SEEDS") {
+        Err(_) => 0..SEED_COUNT,
+        Ok(range) => {
+            let (start, end) = range.split_once("..").expect("ORLOP_SIM_SEEDS is a range, as in 5..10");
+            start.parse().expect("a number")..end.parse().expect("a number")
         }
-    });
+    };
+    let count = seeds.end - seeds.start;
+    let began = Instant::now();
+    let (failed, mut times) = first_failure(seeds, &plain);
+    if let Some(report) = failed {
+        panic!("{}", explain(&report, &plain, &how(report.seed)));
+    }
+    times.sort();
+    let median = times[times.len() / 2];
+    println!(
+        "{count} schedules in {:?}, median {median:?}, longest {:?}",
+        began.elapsed(),
+        times[times.len() - 1]
+    );
 }

@@ -27,9 +27,9 @@ pub(super) struct Content {
 
 impl Content {
     fn draw(rng: &mut Rng, profile: &Profile) -> Self {
-        let letter = |rng: &mut Rng| b'a' + u8::try_from(rng.below(6)).unwrap_or(0);
+        let letter = |rng: &mut Rng| b'a' + u8::try_from(rng.below(profile.letters)).unwrap_or(0);
         let mut letters = BTreeMap::new();
-        let mut chunks = 1 + rng.below(4);
+        let mut chunks = 1 + rng.below(profile.chunks);
         for n in 0..chunks {
             letters.insert(n, letter(rng));
         }
@@ -130,7 +130,7 @@ pub(super) struct Spec {
 impl Spec {
     /// A backup of the schedule.
     pub(super) fn draw(rng: &mut Rng, profile: &Profile, no: usize) -> Self {
-        let mut volumes = vec![(format!("v{}", rng.below(2)), Content::draw(rng, profile))];
+        let mut volumes = vec![(format!("v{}", rng.below(profile.names)), Content::draw(rng, profile))];
         if rng.chance(200) {
             volumes.push(("w".to_owned(), Content::draw(rng, profile)));
         }
@@ -169,6 +169,14 @@ impl Spec {
             compression: if self.compressed { CompressionLevel::Level(1) } else { CompressionLevel::Off },
             ..BackupRequest::default()
         }
+    }
+
+    /// Bytes of packs that its snapshot may take alone: its chunks with their trailers, and its maps. Each
+    /// record may come in a pack of its own, from wherever it was copied or deduplicated.
+    pub(super) fn stored_len(&self) -> u64 {
+        let chunks: usize = self.volumes.iter().map(|(_, content)| content.letters.len()).sum();
+        let others = self.volumes.len() as u64 * 4 + 8;
+        chunks as u64 * (CHUNK_LEN + 700) + others * 1000
     }
 
     /// For people.

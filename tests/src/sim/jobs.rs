@@ -27,6 +27,8 @@ pub(super) enum Job {
         /// How far behind a prune leaves things alone.
         pace: Pace,
     },
+    /// Forgets all but the newest snapshot and prunes twice: what no snapshot needs must go.
+    Tidy,
 }
 
 /// What a job came to.
@@ -45,6 +47,7 @@ impl Job {
         match self {
             Job::Backup(spec) => format!("Backup {}", spec.text()),
             Job::Chore { chore, window_ms, .. } => format!("{chore:?} window {window_ms} ms"),
+            Job::Tidy => "Tidy".into(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Job {
                 return Ok(sid.map_or(Outcome::Nothing, Outcome::Committed));
             }
             Job::Chore { chore, choice, window_ms, pace } => (chore, choice, window_ms, pace),
+            Job::Tidy => return tidy(&repository, &progress).await,
         };
         match chore {
             Chore::Forget | Chore::ForgetLast => {
@@ -105,6 +109,7 @@ impl Job {
         let chore = match self {
             Job::Backup(_) => Chore::Backup,
             Job::Chore { chore, .. } => *chore,
+            Job::Tidy => return false,
         };
         match error {
             // outlasts three minutes of tries
@@ -118,6 +123,26 @@ impl Job {
             },
         }
     }
+}
+
+async fn tidy(repository: &Repository, progress: &Arc<Progress>) -> Result<Outcome> {
+    let (mut entries, problems) = snapshots::list(repository).await?;
+    first_problem(problems)?;
+    let kept = entries.iter().rposition(|entry| !entry.forgotten).map(|n| entries.remove(n));
+    let rest: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+    forget::forget(repository, &rest, true).await?;
+    for _ in 0..2 {
+        let options = PruneOptions {
+            max_unused: MaxUnused::Percent(0.0),
+            undelete_window: Duration::ZERO,
+            ..PruneOptions::default()
+        };
+        let report = prune(repository, options, progress).await?;
+        if let Some((sid, record)) = report.lost.first() {
+            return Err(Error::Damage { object: sid.to_string(), detail: format!("lost {record}") });
+        }
+    }
+    Ok(Outcome::Done(kept.map_or_else(|| "kept none".into(), |entry| format!("kept {}", entry.id))))
 }
 
 fn pick<T>(of: &[T], choice: u64) -> Option<&T> {

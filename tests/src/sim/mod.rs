@@ -5,6 +5,7 @@
 //! store and the order of things are the simulator's. See `docs/simulator.md`.
 
 mod content;
+pub mod hunt;
 mod jobs;
 mod objects;
 mod oracle;

@@ -1,5 +1,6 @@
 //! What the store holds, and who sees how much of it (assumptions A1 and A2).
 
+use super::profile::Profile;
 use super::rng::mix;
 use bytes::Bytes;
 use repository::store::{DriverError, ObjectMeta};
@@ -27,6 +28,8 @@ pub(super) struct Objects {
     by_name: BTreeMap<String, Object>,
     /// The longest lag, in milliseconds, and how many of a thousand objects have any.
     lag: (u64, u64),
+    /// Every lag is the longest.
+    full: bool,
     salt: u64,
 }
 
@@ -44,8 +47,9 @@ pub(super) struct Landing {
 
 impl Objects {
     /// The same objects, with another lag.
-    pub(super) fn with_lag(&self, delta_ms: u64, permille: u64, salt: u64) -> Self {
-        Objects { by_name: self.by_name.clone(), lag: (delta_ms, permille), salt }
+    pub(super) fn with_lag(&self, profile: &Profile, salt: u64) -> Self {
+        let lag = (profile.delta_ms, profile.lag);
+        Objects { by_name: self.by_name.clone(), lag, full: profile.full_lag, salt }
     }
 
     /// How late `who` sees a change of `name` made at `when`.
@@ -59,7 +63,8 @@ impl Objects {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         let hash = mix(hash);
-        if hash % 1000 < permille { delta_ms * (1 + (hash >> 32) % 4) / 4 } else { 0 }
+        let quarters = if self.full { 4 } else { 1 + (hash >> 32) % 4 };
+        if hash % 1000 < permille { delta_ms * quarters / 4 } else { 0 }
     }
 
     fn is_seen(&self, name: &str, object: &Object, who: ProcessNo, now_ms: u64) -> bool {

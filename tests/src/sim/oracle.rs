@@ -26,6 +26,8 @@ pub(super) struct Model {
     pub(super) specs: Vec<Arc<Spec>>,
     /// Snapshots that a backup or an undelete has reported.
     pub(super) committed: Vec<SnapshotId>,
+    /// Those of a backup, with its number.
+    pub(super) backed_up: Vec<(SnapshotId, usize)>,
 }
 
 /// Somebody asked for it to go.
@@ -49,6 +51,28 @@ impl Model {
         let repository = outside(world, base);
         let verified = self.verify_with(world, &repository).now_or_never();
         verified.unwrap_or_else(|| Err("looking from outside waits for something".into()))
+    }
+
+    /// After everything but one snapshot was forgotten and pruned, little more than that one is stored.
+    pub(super) fn verify_size(&self, world: &Shared, base: &Base) -> Result<(), String> {
+        let repository = outside(world, base);
+        let listed = snapshots::list(&repository).now_or_never().ok_or("listing waits")?;
+        let (entries, _) = listed.map_err(|e| e.to_string())?;
+        let mut needed = 0;
+        for entry in &entries {
+            needed += self.spec(entry)?.stored_len();
+        }
+        let store = world.lock().store.clone();
+        let packs: Vec<(&str, u64)> = store.alive().filter(|(name, _)| name.starts_with("packs/")).collect();
+        let stored: u64 = packs.iter().map(|(_, len)| len).sum();
+        if entries.len() > 1 || stored > needed {
+            let what = "snapshots are left, and at most";
+            return Err(format!(
+                "stuck: {} {what} {needed} bytes of packs expected: {packs:?}",
+                entries.len()
+            ));
+        }
+        Ok(())
     }
 
     async fn verify_with(&self, world: &Shared, repository: &Repository) -> Result<(), String> {
@@ -77,11 +101,31 @@ impl Model {
             restored.map_err(|what| format!("snapshot {} of {}: {what}", entry.id, spec.text()))?;
             groups.insert(&spec.group, true);
         }
+        self.verify_groups(&store, &groups)?;
         let options = CheckOptions { read_data: ReadData::All, snapshots: Vec::new() };
         let report = check(repository, options, &Arc::new(Progress::default())).await;
         let report = report.map_err(|e| format!("check: {e}"))?;
         match report.errors.first() {
             Some(finding) => Err(format!("check: {finding:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Plain forgetting leaves each group a snapshot that restores.
+    fn verify_groups(&self, store: &Objects, alive: &BTreeMap<&str, bool>) -> Result<(), String> {
+        let was_last =
+            |sid: &SnapshotId| store.was_made(&ObjectName::Forget { sid: *sid, last: true }.to_string());
+        let mut groups: BTreeMap<&str, bool> = BTreeMap::new();
+        for (sid, no) in &self.backed_up {
+            *groups.entry(&self.specs[*no].group).or_default() |= was_last(sid);
+        }
+        // undeleted ones carry the group of what they came from
+        let undeleted =
+            self.committed.iter().any(|sid| was_last(sid) && !self.backed_up.iter().any(|(s, _)| s == sid));
+        match groups.iter().find(|(group, last)| !**last && !undeleted && alive.get(*group) != Some(&true)) {
+            Some((group, _)) => {
+                Err(format!("group {group} was only ever forgotten plainly and has nothing left"))
+            }
             None => Ok(()),
         }
     }

@@ -26,11 +26,11 @@ pub(super) fn open(
     base: &Base,
     seed: u64,
     skew_ms: i64,
-    may_delete: bool,
+    (may_delete, keeper): (bool, bool),
 ) -> (ProcessNo, Repository) {
     let (no, mutant) = {
         let mut world = world.lock();
-        (world.add_process(may_delete), world.profile.mutant)
+        (world.add_process(may_delete, keeper), world.profile.mutant)
     };
     let clock = Arc::new(SimClock { world: world.clone(), skew_ms });
     let random = SeededRandom::new(Rng::new(seed ^ (no as u64 + 1) << 40));

@@ -57,6 +57,18 @@ pub struct Profile {
     pub pace: Pace,
     /// What keepers do, with weights.
     pub chores: Vec<(Chore, u64)>,
+    /// Letters of the alphabet, chunks of a volume, names of volumes: fewer meet more often.
+    pub letters: u64,
+    /// Chunks of a volume at most.
+    pub chunks: u64,
+    /// Names of volumes.
+    pub names: u64,
+    /// Every lag is the longest.
+    pub full_lag: bool,
+    /// Processes stop only after these calls: verb and beginning of the name; anywhere if empty.
+    pub stop_at: &'static [(&'static str, &'static str)],
+    /// Who stops: `Some(true)` only keepers, `Some(false)` only writers.
+    pub stop_keepers: Option<bool>,
     /// The rule that is left out.
     pub mutant: Option<Mutant>,
 }
@@ -115,11 +127,17 @@ impl Profile {
                 (Chore::ForgetLast, 3),
                 (Chore::Prune, 8),
                 (Chore::Merge, 2),
-                (Chore::Undelete, 0),
+                (Chore::Undelete, 1),
                 (Chore::Repair, 1),
                 (Chore::Drop, 1),
                 (Chore::Backup, 2),
             ],
+            letters: 6,
+            chunks: 4,
+            names: 2,
+            full_lag: rng.chance(200),
+            stop_at: &[],
+            stop_keepers: None,
             mutant: None,
         }
     }

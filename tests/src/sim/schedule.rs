@@ -5,7 +5,7 @@ use super::jobs::{Job, Outcome};
 use super::objects::ProcessNo;
 use super::oracle::Model;
 use super::process::open;
-use super::profile::{Chore, Profile};
+use super::profile::{Chore, DAY, Profile};
 use super::rng::Rng;
 use super::trace::{Trace, time};
 use super::world::{Shared, Step, World};
@@ -39,6 +39,14 @@ pub struct Report {
     pub lines: Vec<String>,
 }
 
+impl Report {
+    /// Of a schedule whose engine panicked.
+    pub fn panicked(seed: u64, what: String) -> Self {
+        let failure = Some(format!("panic: {what}"));
+        Report { seed, hash: 0, calls: 0, commits: 0, crashes: 0, failure, lines: Vec::new() }
+    }
+}
+
 struct Flag(AtomicBool);
 
 impl Wake for Flag {
@@ -60,6 +68,7 @@ struct Machine {
     process: Option<(ProcessNo, Repository)>,
     task: Option<Task>,
     may_delete: bool,
+    keeper: bool,
     skew_ms: i64,
 }
 
@@ -80,7 +89,7 @@ impl Schedule {
         let mut profile = Profile::draw(&mut rng);
         shape(&mut profile, &mut rng);
         let base = base(profile.delta_ms);
-        let store = base.objects.with_lag(profile.delta_ms, profile.lag, seed);
+        let store = base.objects.with_lag(&profile, seed);
         let trace = if lines { Trace::with_lines() } else { Trace::default() };
         let world = Shared::new(World::new(store, profile, rng, trace));
         Schedule { seed, world, base, machines: Vec::new(), model: Model::default(), crashes: 0 }
@@ -106,7 +115,25 @@ impl Schedule {
     fn rounds(&mut self) -> Result<(), String> {
         self.add_machines();
         self.settle()?;
-        self.model.verify(&self.world, &self.base)
+        self.model.verify(&self.world, &self.base)?;
+        if self.seed % 2 == 0 { self.tidy() } else { Ok(()) }
+    }
+
+    /// Nothing fails any more, and the old has its week: what nobody needs must be gone afterwards.
+    fn tidy(&mut self) -> Result<(), String> {
+        {
+            let mut world = self.world.lock();
+            world.calm = true;
+            world.now_ms += 15 * DAY;
+            world.start_later(self.machines.len(), 1);
+        }
+        let (jobs, may_delete, keeper) = ([Job::Tidy].into(), true, true);
+        let machine = Machine { jobs, process: None, task: None, may_delete, keeper, skew_ms: 0 };
+        self.machines.push(machine);
+        self.settle()?;
+        self.world.lock().now_ms += DAY;
+        self.model.verify(&self.world, &self.base)?;
+        self.model.verify_size(&self.world, &self.base)
     }
 
     fn add_machines(&mut self) {
@@ -122,7 +149,7 @@ impl Schedule {
             }
             let may_delete = keeper || world.rng.chance(700);
             let skew_ms = world.rng.pick(&[0, 0, -3_600_000, 3_600_000, 40_000]);
-            let machine = Machine { jobs, process: None, task: None, may_delete, skew_ms };
+            let machine = Machine { jobs, process: None, task: None, may_delete, keeper, skew_ms };
             self.machines.push(machine);
             self.start_later(&mut world, self.machines.len() - 1);
         }
@@ -192,10 +219,10 @@ impl Schedule {
     fn start(&mut self, number: usize) {
         let machine = &mut self.machines[number];
         let Some(job) = machine.jobs.pop_front() else { return };
-        let (skew_ms, may_delete) = (machine.skew_ms, machine.may_delete);
+        let (skew_ms, rights) = (machine.skew_ms, (machine.may_delete, machine.keeper));
         let (process, repository) = machine
             .process
-            .get_or_insert_with(|| open(&self.world, &self.base, self.seed, skew_ms, may_delete))
+            .get_or_insert_with(|| open(&self.world, &self.base, self.seed, skew_ms, rights))
             .clone();
         {
             let mut world = self.world.lock();
@@ -248,7 +275,12 @@ impl Schedule {
             world.trace.add(&[2], &said, || format!("{now} p{process} {}: {said}", job.text()));
         }
         match result {
-            Ok(Outcome::Committed(sid)) => self.model.committed.push(sid),
+            Ok(Outcome::Committed(sid)) => {
+                self.model.committed.push(sid);
+                if let Job::Backup(spec) = &job {
+                    self.model.backed_up.push((sid, spec.no));
+                }
+            }
             Ok(_) => {}
             Err(error) if job.may_fail_with(&error) => {}
             Err(error) => return Err(format!("{} failed: {error}", job.text())),

@@ -111,6 +111,7 @@ struct Process {
     /// Milliseconds that a call takes one way, at most.
     latency_ms: u64,
     may_delete: bool,
+    keeper: bool,
 }
 
 /// What [`World::step`] came to.
@@ -167,10 +168,10 @@ impl World {
     }
 
     /// A new process.
-    pub(super) fn add_process(&mut self, may_delete: bool) -> ProcessNo {
+    pub(super) fn add_process(&mut self, may_delete: bool, keeper: bool) -> ProcessNo {
         let latency_ms = self.rng.pick(&[2, 20, 20, 200, 2000]);
         let process =
-            Process { dead: false, stopped_until_ms: 0, outage_until_ms: 0, latency_ms, may_delete };
+            Process { dead: false, stopped_until_ms: 0, outage_until_ms: 0, latency_ms, may_delete, keeper };
         self.processes.push(process);
         self.processes.len() - 1
     }
@@ -255,7 +256,11 @@ impl World {
         }
         let mut stop_ms = 0;
         let mut send_ms = self.now_ms;
-        if chance(self, self.profile.stop) {
+        let (verb, name) = call.text();
+        let at = self.profile.stop_at;
+        let here = at.is_empty() || at.iter().any(|(v, prefix)| *v == verb && name.starts_with(prefix));
+        let here = here && self.profile.stop_keepers.is_none_or(|k| k == self.processes[from].keeper);
+        if here && chance(self, self.profile.stop) {
             let profile = self.profile.clone();
             let longest = self.rng.pick(&profile.stops_ms);
             let for_ms = 1 + self.rng.below(longest * 2);

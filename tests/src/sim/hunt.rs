@@ -1,0 +1,149 @@
+//! Mixtures in which a given rule of the protocol is soon missed when it is left out.
+
+use super::profile::{Chore, HOUR, MINUTE, Profile, SECOND};
+use super::rng::Rng;
+use repository::env::Mutant;
+use repository::prune::Pace;
+use std::time::Duration;
+
+/// Prunes that leave nothing alone, beside backups that are stopped at any moment.
+pub fn dense(profile: &mut Profile, rng: &mut Rng) {
+    *profile = Profile {
+        delta_ms: Profile::LAG_MS,
+        lag: rng.pick(&[50, 300, 900]),
+        crash: 0,
+        stop: rng.pick(&[5, 20, 60]),
+        stops_ms: vec![SECOND, 3 * SECOND, MINUTE, HOUR],
+        fail: 0,
+        late: 0,
+        twice: 0,
+        outage: 0,
+        page_len: 1000,
+        writers: 2,
+        keepers: 2,
+        jobs: 6,
+        pauses_ms: vec![SECOND, 10 * SECOND, MINUTE],
+        wide: 0,
+        windows_ms: vec![0],
+        pace: Pace {
+            session_age: Duration::ZERO,
+            pending_age: Duration::from_secs(60),
+            floor_generations: 0,
+            floor_age: Duration::ZERO,
+            small_runs: usize::try_from(rng.pick(&[0, 1, 3])).unwrap_or(0),
+        },
+        chores: vec![(Chore::ForgetLast, 4), (Chore::Prune, 8), (Chore::Backup, 2)],
+        letters: 2,
+        chunks: 2,
+        names: 1,
+        full_lag: false,
+        stop_at: &[],
+        stop_keepers: None,
+        mutant: None,
+    };
+}
+
+/// The mixture for a mutant; without the mutant nothing fails in it.
+pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
+    dense(profile, rng);
+    let lagging = |profile: &mut Profile| {
+        (profile.lag, profile.full_lag, profile.stop) = (500, true, 0);
+        (profile.letters, profile.chunks) = (1, 2);
+        profile.pace.floor_generations = 30;
+        profile.pauses_ms = vec![SECOND, 5 * SECOND];
+        profile.writers = 3;
+    };
+    let stopping = |profile: &mut Profile, at: &'static [(&'static str, &'static str)], stops_ms: &[u64]| {
+        profile.delta_ms = 0;
+        profile.lag = 0;
+        profile.stop = 400;
+        profile.stop_at = at;
+        profile.stops_ms = stops_ms.to_vec();
+        profile.pauses_ms = vec![SECOND, 5 * SECOND];
+    };
+    match mutant {
+        Mutant::SnapshotsBeforePending => {
+            stopping(profile, &[("list", "snapshots/"), ("put", "pending/")], &[SECOND, 3 * SECOND]);
+            profile.pace.floor_generations = 30;
+        }
+        Mutant::NoWaitAtC3 | Mutant::NoWaitAfterP4 | Mutant::NoWaitBetweenListsOfP5 => lagging(profile),
+        Mutant::ResumeWithoutWait => {
+            lagging(profile);
+            profile.keepers = 4;
+        }
+        Mutant::DeadLocationInP1 | Mutant::DeadLocationInP5 => {
+            stopping(profile, &[("list", "index/"), ("put", "pending/")], &[SECOND, 10 * SECOND]);
+            profile.stop_keepers = Some(false);
+            profile.windows_ms = vec![10 * MINUTE];
+            profile.pace.floor_generations = 30;
+            (profile.letters, profile.chunks) = (1, 2);
+        }
+        Mutant::ForgetDeletes | Mutant::NoParentCheckAtC4 => {
+            stopping(profile, &[("get", "snapshots/"), ("put", "pending/")], &[3 * SECOND, MINUTE]);
+            profile.stop_keepers = Some(false);
+            profile.keepers = 3;
+            (profile.letters, profile.chunks) = (1, 2);
+            profile.pace.floor_generations = 30;
+        }
+        Mutant::ForgottenNotCumulative => {
+            stopping(profile, &[("get", "snapshots/"), ("put", "pending/")], &[MINUTE, 5 * MINUTE]);
+            profile.stop_keepers = Some(false);
+            (profile.letters, profile.chunks) = (1, 2);
+            profile.pace.floor_generations = 30;
+            profile.keepers = 3;
+        }
+        Mutant::ForgottenByOwnFloor => {
+            stopping(
+                profile,
+                &[("get", "snapshots/"), ("list", "index/"), ("put", "index/")],
+                &[3 * SECOND, MINUTE],
+            );
+            profile.pace.floor_generations = rng.below(2);
+        }
+        Mutant::FloorNotReadAgainAtP5 | Mutant::NoFloor => {
+            stopping(
+                profile,
+                &[("list", "index/"), ("list", "gc/"), ("put", "packs/")],
+                &[3 * SECOND, 20 * SECOND],
+            );
+            profile.pace.small_runs = 0;
+        }
+        Mutant::MergeWithoutBuilt | Mutant::MergeWithoutFloorCheck => {
+            stopping(profile, &[("list", "gc/"), ("put", "index/")], &[3 * SECOND, MINUTE]);
+            profile.pace.small_runs = 0;
+            profile.chores.push((Chore::Merge, 6));
+        }
+        Mutant::OwnPacksWithoutList => {
+            stopping(profile, &[("get", "packs/"), ("put", "pending/")], &[MINUTE, 2 * MINUTE]);
+            profile.stop_keepers = Some(false);
+            profile.keepers = 3;
+            profile.pace.pending_age = Duration::from_secs(5);
+        }
+        Mutant::DeadLeavesByLateList => {
+            profile.keepers = 3;
+            profile.late = 60;
+            profile.twice = 200;
+            profile.full_lag = true;
+            profile.lag = 900;
+        }
+        Mutant::DeleteByOldList => {
+            stopping(
+                profile,
+                &[("list", "index/"), ("get", "index/"), ("list", "pending/")],
+                &[SECOND, 10 * SECOND],
+            );
+            profile.keepers = 4;
+            profile.writers = 3;
+            profile.pace.floor_generations = 30;
+        }
+        Mutant::CommitTwice => {
+            stopping(profile, &[("put", "snapshots/")], &[MINUTE, 5 * MINUTE]);
+            profile.stop_keepers = Some(false);
+            profile.fail = 150;
+            profile.keepers = 3;
+        }
+        Mutant::ForgetLastOfGroup => profile.chores = vec![(Chore::Forget, 4), (Chore::Prune, 4)],
+        Mutant::NoTombstone => profile.chores.push((Chore::Drop, 4)),
+        _ => {}
+    }
+}
