@@ -31,7 +31,9 @@ fn versions() -> [Vec<u8>; 2] {
 /// Two snapshots, several packs and runs.
 fn two(seed: u64) -> (Bench, [Vec<u8>; 2]) {
     let (bench, versions) = (Bench::new(seed), versions());
-    versions.iter().for_each(|data| drop(bench.backup(request(data)).unwrap()));
+    for data in versions {
+        bench.backup(request(data)).unwrap();
+    }
     (bench, versions)
 }
 
