@@ -31,7 +31,7 @@ fn versions() -> [Vec<u8>; 2] {
 /// Two snapshots, several packs and runs.
 fn two(seed: u64) -> (Bench, [Vec<u8>; 2]) {
     let (bench, versions) = (Bench::new(seed), versions());
-    for data in versions {
+    for data in &versions {
         bench.backup(request(data)).unwrap();
     }
     (bench, versions)
