@@ -275,3 +275,36 @@ fn a_forged_mark_is_passed_over() {
     assert_eq!((marks.len(), problems.len()), (report.damaged.len(), 1));
     let _ = versions;
 }
+
+/// A quiet volume: its next backup equals the newest snapshot, whose maps could be inherited. It stores
+/// what is lost all the same, and says that it succeeded only if it restores.
+#[test]
+fn an_unchanged_source_heals_its_parent() {
+    let (bench, versions) = two(88);
+    let mut needed = 0;
+    for name in below(&bench, "packs/") {
+        let fork = bench.fork();
+        fork.store.lose(&name);
+        let hurt = repaired(&fork).damaged;
+        let newest = fork.snapshots().pop().unwrap();
+        needed += usize::from(hurt.contains_key(&newest.id));
+        let sid = fork.backup(request(&versions[1])).unwrap().snapshot_id;
+        let back = fork.snapshots().into_iter().find(|entry| Some(entry.id) == sid).unwrap();
+        assert_eq!(fork.restore(&back, NAMES[0]).unwrap(), versions[1], "{name}");
+        assert_eq!(fork.restore(&back, NAMES[1]).unwrap(), versions[1][..versions[1].len() / 2], "{name}");
+        assert!(!repaired(&fork).damaged.contains_key(&newest.id), "{name}");
+    }
+    assert!(needed > 3, "{needed} packs");
+}
+
+/// Before anybody has repaired anything: a page of the parent proves nothing about its chunks.
+#[test]
+fn a_backup_beside_a_lost_index_restores() {
+    let (bench, versions) = two(89);
+    for name in below(&bench, "index/").into_iter().chain(below(&bench, "packs/data/")) {
+        bench.store.lose(&name);
+    }
+    let sid = bench.backup(request(&versions[1])).unwrap().snapshot_id;
+    let back = bench.snapshots().into_iter().find(|entry| Some(entry.id) == sid).unwrap();
+    assert_eq!(bench.restore(&back, NAMES[0]).unwrap(), versions[1]);
+}

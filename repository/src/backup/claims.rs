@@ -56,6 +56,11 @@ impl Claims {
         }
     }
 
+    /// Whether the index has a place for a record; nothing is taken, and no pack depended on.
+    pub(super) fn knows(&self, id: &Id) -> bool {
+        self.index.find(&id.short()).is_some()
+    }
+
     /// Packs of the index from which something was reused.
     pub(super) fn reused_packs(&self) -> Vec<PackId> {
         let reused = self.reused.iter().map(|flag| flag.load(Ordering::Relaxed));

@@ -71,9 +71,12 @@ impl Parents {
     }
 }
 
-/// Snapshots with a forget marker, signed or not (a forged one only costs an increment), or forgotten.
+/// Snapshots with a forget marker, signed or not (a forged one only costs an increment), or forgotten;
+/// and those that have lost something: their maps must not be inherited unread.
 async fn unusable(repository: &Repository, gc: &GcView) -> Result<HashSet<SnapshotId>> {
     let mut sids = gc.forgotten.clone();
+    let (marks, _) = crate::repair::marks(repository).await?;
+    sids.extend(marks.into_iter().filter(|(_, mark)| !mark.is_whole()).map(|(sid, _)| sid));
     for (name, _) in repository.store().list(FORGET_PREFIX).await? {
         if let ObjectName::Forget { sid, .. } = name {
             sids.insert(sid);

@@ -92,8 +92,8 @@ impl Sealer {
         result
     }
 
-    /// Cuts one segment, or a part of it that begins at a cut. If its page is `parent`'s page,
-    /// everything in it is stored already, and nothing is claimed.
+    /// Cuts one segment, or a part of it that begins at a cut. If its page is `parent`'s page, and the
+    /// index has all that the page names, nothing is claimed. What the index has lost is stored anew.
     pub(super) fn segment(&self, params: BlockParams, data: &[u8], parent: Option<&Id>) -> Result<Sealed> {
         self.with_tools(|tools| {
             cut_segment(params, &self.block_keys, data, &mut tools.scratch, &mut tools.cuts);
@@ -101,6 +101,7 @@ impl Sealer {
             let entries: Vec<LeafEntry> = entries.collect();
             if let Some(parent) = parent
                 && self.page_key.leaf_id(&entries).is_ok_and(|id| id == *parent)
+                && entries.iter().filter_map(|entry| entry.id).all(|id| self.claims.knows(&id))
             {
                 let chunks_reused = entries.iter().filter(|entry| entry.id.is_some()).count() as u64;
                 return Ok(Sealed { entries, chunks_reused, ..Sealed::default() });
