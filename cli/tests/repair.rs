@@ -5,7 +5,7 @@ mod common;
 use common::{Place, Runs, assigned, files, noise};
 
 #[test]
-fn what_is_lost_is_marked_and_named() {
+fn what_is_lost_is_marked_named_and_healed() {
     let place = Place::with_repository();
     let content = noise(5, 700_000);
     let source = place.file("data.img", &content);
@@ -45,4 +45,8 @@ fn what_is_lost_is_marked_and_named() {
     let summary = restore.ran().expect(3).summary();
     assert_eq!(&summary["lost"]["volumes"][0]["ranges"], ranges);
     assert_eq!(std::fs::read(&target).unwrap(), vec![0; 700_000]);
+    // until the source is backed up again, though its file looks unchanged
+    place.backup("shop/data", &source);
+    let summary = place.json().arg("repair").ran().expect(0).summary();
+    assert_eq!(summary["whole_again"].as_array().unwrap().len(), 1);
 }

@@ -237,10 +237,14 @@ fn a_crash_at_every_store_call() {
     let runs = below(&base, "index/");
     base.store.lose(&runs[0]);
     flip(&base, &runs[1], 70);
-    base.store.lose(&below(&base, "packs/data/")[0]);
+    let packs = below(&base, "packs/data/");
+    base.store.lose(&packs[0]);
+    let flipped_len = base.store.bytes(&packs[1]).unwrap().len();
+    flip(&base, &packs[1], flipped_len - 1 - 44);
+    let deep = RepairOptions { read_data: true, dry_run: false };
     let crashing = |fork: &Bench, driver: Arc<FaultDriver>| {
         let opened = fork.open_on(driver, &fork.owner)?;
-        repaired_by(&opened, RepairOptions::default()).map(|report| report.damaged)
+        repaired_by(&opened, deep).map(|report| report.damaged)
     };
     let whole = base.fork();
     let counter = Arc::new(FaultDriver::new(Arc::new(whole.store.clone()), |_, _, _| Fault::None));
@@ -253,9 +257,9 @@ fn a_crash_at_every_store_call() {
             let driver = Arc::new(FaultDriver::new(Arc::new(fork.store.clone()), plan));
             let _ = crashing(&fork, driver.clone());
             assert!(driver.calls() > at, "call {at} was never made");
-            assert_eq!(repaired(&fork).damaged, damaged, "call {at}");
+            assert_eq!(repaired_by(&fork.open(), deep).unwrap().damaged, damaged, "call {at}");
             is_marked_exactly(&fork, &versions);
-            again_is_nothing(&fork, RepairOptions::default());
+            again_is_nothing(&fork, deep);
         }
     }
     println!("{} store calls, each with a crash before and after", counter.calls());
@@ -307,4 +311,64 @@ fn a_backup_beside_a_lost_index_restores() {
     let sid = bench.backup(request(&versions[1])).unwrap().snapshot_id;
     let back = bench.snapshots().into_iter().find(|entry| Some(entry.id) == sid).unwrap();
     assert_eq!(bench.restore(&back, NAMES[0]).unwrap(), versions[1]);
+}
+
+/// Where a pack is flipped, by its length: header, first record, last record, trailer, footer.
+const PARTS: [fn(usize) -> usize; 5] =
+    [|_| 9, |_| 32 + 12, |len| len - 56 - 4_000.min(len / 2), |len| len - 56 - 20, |len| len - 30];
+
+/// One flipped bit anywhere in a pack costs what it lies in, for as long as the source does not bring it back.
+#[test]
+fn a_flipped_pack_is_left_out_and_heals() {
+    let (bench, versions) = two(90);
+    let deep = RepairOptions { read_data: true, dry_run: false };
+    let (mut marked, mut copied) = (0, 0);
+    for name in below(&bench, "packs/") {
+        let len = bench.store.bytes(&name).unwrap().len();
+        for part in PARTS {
+            let fork = bench.fork();
+            flip(&fork, &name, len - 1 - part(len));
+            let dry = repaired_by(&fork.open(), RepairOptions { dry_run: true, ..deep }).unwrap();
+            let report = repaired_by(&fork.open(), deep).unwrap();
+            assert_eq!(report.plan, dry.plan);
+            assert!(
+                report.plan.flawed.contains_key(&name) || report.plan.lost.contains_key(&name),
+                "{report:?}"
+            );
+            assert_eq!(is_marked_exactly(&fork, &versions), report.damaged.len());
+            (marked, copied) = (marked + report.marks_written, copied + report.packs_written);
+            again_is_nothing(&fork, deep);
+            // structure alone must not bring the pack back into the index
+            again_is_nothing(&fork, RepairOptions::default());
+            for data in &versions {
+                fork.backup(request(data)).unwrap();
+            }
+            let report = repaired(&fork);
+            assert!(report.is_whole(), "{name} at {}: {report:?}", part(len));
+            all_restore(&fork, &versions);
+            let errors = fork.check().unwrap().errors;
+            assert!(errors.is_empty(), "{name} at {}: {errors:?}", part(len));
+            again_is_nothing(&fork, deep);
+        }
+    }
+    println!("{marked} marks, {copied} packs of good records");
+    assert!(marked > 10 && copied > 10, "{marked} {copied}");
+}
+
+/// Who cannot open content does not take the records of an unnamed pack with a wrong hash for good.
+#[test]
+fn the_prune_role_names_no_flawed_pack() {
+    let (bench, _) = two(91);
+    let credential = repository::Credential::KeyFile(repo_format::kdf::Secret::new([0x55; 32]));
+    run(repository::key::add(&bench.open(), Role::Prune, &credential, "x")).unwrap();
+    let name = below(&bench, "packs/data/").remove(0);
+    let len = bench.store.bytes(&name).unwrap().len();
+    flip(&bench, &name, len - 1 - 44);
+    let marked = repaired_by(&bench.open(), RepairOptions { read_data: true, dry_run: false }).unwrap();
+    assert!(marked.plan.flawed[&name].records_lost == 1, "{marked:?}");
+    let before = bench.store.names();
+    let opened = bench.open_on(Arc::new(bench.store.clone()), &credential).unwrap();
+    let report = repaired_by(&opened, RepairOptions::default()).unwrap();
+    assert!(report.plan.is_empty() && report.plan.lost.contains_key(&name), "{report:?}");
+    assert_eq!(bench.store.names(), before);
 }

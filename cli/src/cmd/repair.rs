@@ -51,6 +51,13 @@ fn tell(context: &Context, report: &RepairReport, dry_run: bool) -> Result<(), F
         let done = if pack.is_named { "leave out" } else { "unusable" };
         output.told(text::one_line(&format!("{done} {name}: {}", pack.why)))?;
     }
+    for (name, pack) in &plan.flawed {
+        let done = if pack.is_named { "leave out" } else { "unusable" };
+        let (lost, copied) = (pack.records_lost, pack.records_copied);
+        let bytes = text::bytes(pack.copied_len);
+        let text = format!("{done} {name}: {}; {lost} records lost, {copied} copied ({bytes})", pack.why);
+        output.told(text::one_line(&text))?;
+    }
     for (what, runs) in [("remove", &plan.runs_damaged), ("write anew", &plan.runs_to_rewrite)] {
         runs.iter().try_for_each(|name| output.told(format!("{what} {name}")))?;
     }
@@ -67,7 +74,8 @@ fn tell(context: &Context, report: &RepairReport, dry_run: bool) -> Result<(), F
         "nothing was changed".to_owned()
     } else {
         format!(
-            "{} written, {} removed, {} written, {:.1} s",
+            "{} written, {} written, {} removed, {} written, {:.1} s",
+            text::count(report.packs_written, "pack"),
             text::count(report.runs_written, "index run"),
             text::count(report.runs_deleted, "index run"),
             text::count(report.marks_written, "mark"),
@@ -80,6 +88,16 @@ fn document(report: &RepairReport, dry_run: bool, duration_seconds: f64) -> Valu
     let plan = &report.plan;
     let named = |(object, pack): (&String, &engine::NamedPack)| json!({"object": object, "bytes": pack.len, "records": pack.records});
     let lost_pack = |(object, pack): (&String, &engine::LostPack)| json!({"object": object, "found": pack.why, "left_out": pack.is_named});
+    let flawed = |(object, pack): (&String, &engine::FlawedPack)| {
+        json!({
+            "object": object,
+            "found": pack.why,
+            "left_out": pack.is_named,
+            "records_lost": pack.records_lost,
+            "records_copied": pack.records_copied,
+            "bytes_copied": pack.copied_len,
+        })
+    };
     let damaged = |(sid, mark): (&crate::format::SnapshotId, &PlannedMark)| {
         json!({
             "snapshot_id": sid.to_string(),
@@ -92,12 +110,14 @@ fn document(report: &RepairReport, dry_run: bool, duration_seconds: f64) -> Valu
         "dry_run": dry_run,
         "packs_named": plan.name.iter().map(named).collect::<Vec<_>>(),
         "packs_lost": plan.lost.iter().map(lost_pack).collect::<Vec<_>>(),
+        "packs_flawed": plan.flawed.iter().map(flawed).collect::<Vec<_>>(),
         "runs_damaged": plan.runs_damaged,
         "runs_to_rewrite": plan.runs_to_rewrite,
         "damaged": report.damaged.iter().map(damaged).collect::<Vec<_>>(),
         "whole_again": whole.collect::<Vec<_>>(),
         "unsettled": report.unsettled.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "unreadable": report.unreadable,
+        "packs_written": report.packs_written,
         "runs_written": report.runs_written,
         "runs_deleted": report.runs_deleted,
         "marks_written": report.marks_written,

@@ -7,6 +7,7 @@ use repo_format::compress::Decompressor;
 use repo_format::pack::{OpenTrailer, PackClass, PackContext, Row, Trailer, open_trailer, scrub};
 use repo_format::record::{RecordKey, RecordType};
 use repo_format::{Error as FormatError, ErrorKind, Id, PackId};
+use std::collections::BTreeSet;
 
 /// What a flaw makes unreadable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,52 @@ pub(super) fn compare(index: &Index, indexed: &Indexed, trailer: &Trailer) -> Ve
         Flaw { scope: Scope::Record(entry.id), kind: "index", found, expected }
     }));
     flaws
+}
+
+/// What is left of a pack that is not as it was written.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    /// The first thing that was found wrong.
+    pub(crate) why: String,
+    /// Its trailer, if that opens.
+    pub(crate) trailer: Option<Trailer>,
+    /// Records that do not open, or are not what their row says, by short id.
+    pub(crate) bad: BTreeSet<[u8; 16]>,
+}
+
+/// Looks into a whole pack; nothing if every bit of it is right. Content that this key cannot open is
+/// compared with the hash of the pack only: if that differs, nobody can say which record it is.
+pub(crate) fn remains(
+    repository: &Repository,
+    class: PackClass,
+    pack_id: PackId,
+    bytes: &[u8],
+) -> Option<Remains> {
+    let index = Index::default();
+    let whole =
+        Whole { repository, index: &index, class, pack_id, indexed: None, foreign_domains: false, bytes };
+    let flaws = whole.check();
+    let why = flaws.first()?.found.clone();
+    let repo_id = repository.repo_id();
+    let context = PackContext {
+        s_d: repository.structure_key(),
+        epoch: 0,
+        repo_id: &repo_id,
+        class,
+        pack_id: &pack_id,
+    };
+    let trailer = match open_trailer(&context, bytes, bytes.len() as u64) {
+        Ok(OpenTrailer::Done(trailer, _)) => Some(trailer),
+        _ => None,
+    };
+    let bad: BTreeSet<[u8; 16]> = flaws
+        .iter()
+        .filter_map(|flaw| match flaw.scope {
+            Scope::Record(id) => Some(id),
+            Scope::Pack => None,
+        })
+        .collect();
+    Some(Remains { why, trailer, bad })
 }
 
 /// A pack that was read whole.

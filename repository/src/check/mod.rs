@@ -17,6 +17,7 @@ mod scrub;
 mod walk;
 
 pub use confidence::Confidence;
+pub(crate) use content::{Remains, remains};
 pub use report::{CheckReport, Finding};
 pub use scrub::scrub;
 
@@ -27,6 +28,7 @@ use crate::{Error, Repository, Result};
 use objects::Finals;
 use repo_format::SnapshotId;
 use report::{Findings, is_damage};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How much of the packs is read whole.
@@ -109,13 +111,21 @@ pub async fn check(
     for n in std::mem::take(&mut check.hurt_all) {
         sids.iter().for_each(|sid| check.findings.hurt(n, *sid));
     }
+    let mut errors = check.findings.finish();
+    if options.snapshots.is_empty() {
+        // what no run names and no snapshot misses is prune's to remove, whatever state it is in
+        errors.retain(|found| !found.snapshots.is_empty() || !inventory.unlisted.contains(&found.object));
+    }
+    let missed: BTreeSet<&str> = errors.iter().map(|found| found.object.as_str()).collect();
+    let unreferenced =
+        inventory.unlisted.iter().filter(|name| !missed.contains(name.as_str())).count() as u64;
     Ok(CheckReport {
-        errors: check.findings.finish(),
+        errors,
         objects: check.objects,
         bytes_read: repository.store().stats().downloaded_bytes.saturating_sub(before),
         confidence,
         snapshots_checked: wanted.len() as u64,
-        unreferenced: inventory.unreferenced,
+        unreferenced,
         content_opened,
     })
 }

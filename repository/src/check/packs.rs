@@ -14,7 +14,7 @@ use futures::stream::{StreamExt, iter};
 use repo_format::layout::{ObjectName, PACK_PREFIX};
 use repo_format::pack::PackClass;
 use repo_format::{ErrorKind as FormatKind, Id, PackId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Trailers fetched at the same time.
@@ -37,8 +37,8 @@ pub(super) struct Inventory {
     /// The index, and what trailers say of packs that are wrongly in no run.
     pub(super) index: Arc<Index>,
     jobs: Vec<Job>,
-    /// Packs of sessions that never ended.
-    pub(super) unreferenced: u64,
+    /// Names of the packs that no run names.
+    pub(super) unlisted: BTreeSet<String>,
     damage: Damage,
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn list(
 ) -> Result<Inventory> {
     let listed = check.repository.store().list(PACK_PREFIX).await?;
     let mut damage = Damage { runs: runs.damaged.clone(), ..Damage::default() };
-    let mut unreferenced = 0;
+    let mut unlisted = BTreeSet::new();
     let mut jobs = Vec::new();
     let mut seen = HashSet::new();
     for (name, meta) in listed {
@@ -122,19 +122,21 @@ pub(super) async fn list(
                     seen.insert(pack_id);
                 }
             }
-            None if adopt(check, &job, &mut runs, finals, &mut damage).await? => {
-                seen.insert(pack_id);
+            None => {
+                unlisted.insert(name.to_string());
+                if adopt(check, &job, &mut runs, finals, &mut damage).await? {
+                    seen.insert(pack_id);
+                }
             }
-            None => unreferenced += 1,
         }
         jobs.push(job);
     }
     add_missing(check, &runs, &seen, &mut jobs, &mut damage).await?;
-    Ok(finish(runs, jobs, unreferenced, damage))
+    Ok(finish(runs, jobs, unlisted, damage))
 }
 
 /// Numbers the jobs by the sorted index.
-fn finish(runs: Runs, mut jobs: Vec<Job>, unreferenced: u64, damage: Damage) -> Inventory {
+fn finish(runs: Runs, mut jobs: Vec<Job>, unlisted: BTreeSet<String>, damage: Damage) -> Inventory {
     let index = Index::new(runs.packs, runs.entries);
     let mut counts = vec![0u32; index.packs().len()];
     for entry in index.entries() {
@@ -149,7 +151,7 @@ fn finish(runs: Runs, mut jobs: Vec<Job>, unreferenced: u64, damage: Damage) -> 
             (info.class == job.class).then_some(Indexed { number: *number, info, entry_count })
         });
     }
-    Inventory { index: Arc::new(index), jobs, unreferenced, damage }
+    Inventory { index: Arc::new(index), jobs, unlisted, damage }
 }
 
 /// Packs that the index names and the listing does not show.

@@ -37,7 +37,7 @@ pub struct CheckReport {
     pub confidence: Option<Confidence>,
     /// Snapshots whose maps were walked.
     pub snapshots_checked: u64,
-    /// Packs of sessions that never ended, which no snapshot can need.
+    /// Packs that no run names and no snapshot misses: of sessions that never ended, or set aside by a repair.
     pub unreferenced: u64,
     /// False: content was compared with the hash of its pack only, since this key cannot open it.
     pub content_opened: bool,

@@ -1,5 +1,6 @@
 //! What the runs say, against what the packs say of themselves.
 
+use super::flawed::{Flawed, look_whole};
 use crate::error::Named;
 use crate::gc::{GcView, wait_delta};
 use crate::index::{Entry, Index, PackInfo, RunFile, list_runs, open_run};
@@ -17,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const LISTINGS_MAX: usize = 8;
 /// Trailers fetched at the same time.
 const TRAILERS_IN_FLIGHT: usize = 8;
+/// Packs read whole at the same time, 64 MiB each at most.
+const PACKS_IN_FLIGHT: usize = 2;
 /// Last bytes of a pack read when its trailer's length is not known.
 const TAIL_GUESS_LEN: u64 = 64 << 10;
 
@@ -42,6 +45,8 @@ pub(super) struct Gathered {
     pub(super) adopted: Vec<Adopted>,
     /// Packs that runs name wrongly: lost, or not as they say. What is true of them is in `adopted`.
     pub(super) dropped: BTreeSet<PackId>,
+    /// Packs that were read whole and have flaws.
+    pub(super) flawed: Vec<Flawed>,
     /// Packs that are missing or cannot be read, and why.
     pub(super) lost: BTreeMap<ObjectName, (String, bool)>,
 }
@@ -52,10 +57,27 @@ enum Found {
     Known,
     /// Its trailer says other things than the index.
     Trailer(Trailer),
+    /// Its trailer opens, and something else in it is wrong.
+    Flawed(Flawed),
     /// Another domain's, or deleted since it was listed.
     Nobodys,
     /// Neither.
     Lost(String),
+}
+
+/// Which packs are read whole, beside those of map pages.
+#[derive(Clone, Copy)]
+pub(super) struct Depth {
+    /// All of them.
+    pub(super) data: bool,
+    /// Those that no run names: they may have been left out because of what is wrong with them.
+    pub(super) unnamed: bool,
+}
+
+impl Depth {
+    fn is_whole(self, job: &Job) -> bool {
+        job.class == PackClass::Map || self.data || (self.unnamed && job.number.is_none())
+    }
 }
 
 /// A pack to look into.
@@ -133,8 +155,13 @@ impl Gathered {
         number
     }
 
-    /// Reads the trailer of every pack that is not dead, and corrects the index by them.
-    pub(super) async fn compare_with_packs(&mut self, repository: &Repository, view: &GcView) -> Result<()> {
+    /// Reads the trailer of every pack that is not dead, or all of it, and corrects the index by them.
+    pub(super) async fn compare_with_packs(
+        &mut self,
+        repository: &Repository,
+        view: &GcView,
+        depth: Depth,
+    ) -> Result<()> {
         let index = Index::new(self.packs.clone(), std::mem::take(&mut self.entries));
         let mut counts = vec![0usize; index.packs().len()];
         for entry in index.entries() {
@@ -146,16 +173,20 @@ impl Gathered {
         let mut jobs = self.jobs(repository, view).await?;
         // what seems lost may only not be seen yet
         for is_last in [false, true] {
-            let looked = iter(jobs)
-                .map(|job| async { (look(repository, &known, &job).await, job) })
-                .buffered(TRAILERS_IN_FLIGHT);
-            let mut looked = std::pin::pin!(looked);
             let mut again = Vec::new();
-            while let Some((found, job)) = looked.next().await {
-                repository.exec().check_cancelled()?;
-                match found? {
-                    Found::Lost(_) if !is_last => again.push(job),
-                    found => self.take(found, &job),
+            let (data, rest): (Vec<Job>, Vec<Job>) =
+                jobs.into_iter().partition(|job| job.class == PackClass::Data && depth.is_whole(job));
+            for (jobs, width) in [(rest, TRAILERS_IN_FLIGHT), (data, PACKS_IN_FLIGHT)] {
+                let looked = iter(jobs)
+                    .map(|job| async { (look(repository, &known, &job, depth).await, job) })
+                    .buffered(width);
+                let mut looked = std::pin::pin!(looked);
+                while let Some((found, job)) = looked.next().await {
+                    repository.exec().check_cancelled()?;
+                    match found? {
+                        Found::Lost(_) if !is_last => again.push(job),
+                        found => self.take(found, &job),
+                    }
                 }
             }
             if again.is_empty() {
@@ -164,8 +195,31 @@ impl Gathered {
             wait_delta(repository).await?;
             jobs = again;
         }
+        self.plan_copies(&known.index, view);
         self.entries = known.index.entries().to_vec();
         Ok(())
+    }
+
+    /// Good records of flawed packs that no other pack holds which may be relied on.
+    fn plan_copies(&mut self, index: &Index, view: &GcView) {
+        if self.flawed.is_empty() {
+            return;
+        }
+        let is_settled = |pack_id: &PackId| !view.condemned.contains(pack_id);
+        let adopted: BTreeSet<[u8; 16]> = self
+            .adopted
+            .iter()
+            .filter(|one| is_settled(&one.info.pack_id))
+            .flat_map(|one| one.records.iter().map(|(id, _)| *id))
+            .collect();
+        let is_elsewhere = |id: &[u8; 16]| {
+            let packs = index.find_all(id).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
+            let mut kept = packs.filter(|pack| !self.dropped.contains(&pack.pack_id));
+            adopted.contains(id) || kept.any(|pack| is_settled(&pack.pack_id))
+        };
+        for one in &mut self.flawed {
+            one.copied = one.good.iter().map(|(id, _)| *id).filter(|id| !is_elsewhere(id)).collect();
+        }
     }
 
     /// Listed packs that are not dead, and those that runs name and the listing does not show.
@@ -214,6 +268,12 @@ impl Gathered {
                 let records = trailer.rows().iter().map(|row| (row.id.short(), row.clen)).collect();
                 self.adopted.push(Adopted { info, records });
             }
+            Found::Flawed(flawed) => {
+                if job.number.is_some() {
+                    self.dropped.insert(job.pack_id);
+                }
+                self.flawed.push(flawed);
+            }
             Found::Lost(why) => {
                 if job.number.is_some() {
                     self.dropped.insert(job.pack_id);
@@ -228,16 +288,34 @@ impl Gathered {
         let dropped: BTreeSet<u32> =
             self.dropped.iter().filter_map(|pack_id| self.numbers.get(pack_id).copied()).collect();
         self.entries.retain(|entry| !dropped.contains(&entry.pack));
-        for one in self.adopted {
+        // what is good in a flawed pack can be read there, too
+        let flawed = self.flawed.into_iter().map(|one| (one.info, one.good));
+        let adopted = self.adopted.into_iter().map(|one| (one.info, one.records));
+        for (info, records) in adopted.chain(flawed) {
             let Ok(pack) = u32::try_from(self.packs.len()) else { break };
-            self.packs.push(one.info);
-            self.entries.extend(one.records.into_iter().map(|(id, clen)| Entry { id, pack, clen }));
+            self.packs.push(info);
+            self.entries.extend(records.into_iter().map(|(id, clen)| Entry { id, pack, clen }));
         }
         Index::new(self.packs, self.entries)
     }
 }
 
-async fn look(repository: &Repository, known: &Known, job: &Job) -> Result<Found> {
+async fn look(repository: &Repository, known: &Known, job: &Job, depth: Depth) -> Result<Found> {
+    let found = look_at_trailer(repository, known, job).await?;
+    if job.len.is_none() || !depth.is_whole(job) || !matches!(found, Found::Known | Found::Trailer(_)) {
+        return Ok(found);
+    }
+    let flawed = look_whole(repository, job.name, job.class, job.number.is_some()).await?;
+    let can_tell = job.class == PackClass::Map || repository.bundle().content_secret().is_some();
+    Ok(match flawed {
+        None => found,
+        Some(flawed) if can_tell => Found::Flawed(flawed),
+        // its hash is wrong, and which record that is only content's key can tell
+        Some(flawed) => Found::Lost(flawed.why),
+    })
+}
+
+async fn look_at_trailer(repository: &Repository, known: &Known, job: &Job) -> Result<Found> {
     let info = job.number.and_then(|n| known.index.packs().get(n as usize).cloned());
     if let (Some(info), Some(number)) = (&info, job.number)
         && job.len.is_none_or(|len| len == info.len)

@@ -5,6 +5,7 @@
 //! is about to condemn. Everything it writes is an object more; runs are removed last, after the
 //! wait, so that a crash at any point leaves what the next repair goes on from.
 
+mod flawed;
 mod index;
 mod marks;
 mod publish;
@@ -12,7 +13,7 @@ mod report;
 mod walk;
 
 pub use marks::{Mark, marks};
-pub use report::{LostPack, NamedPack, PlannedMark, RepairPlan, RepairReport};
+pub use report::{FlawedPack, LostPack, NamedPack, PlannedMark, RepairPlan, RepairReport};
 pub(crate) use walk::joined;
 
 use crate::gc::{self, GcView};
@@ -20,7 +21,7 @@ use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::snapshots::{self, SnapshotEntry};
 use crate::{Error, Repository, Result};
-use index::Gathered;
+use index::{Depth, Gathered};
 use repo_format::layout::SNAPSHOT_PREFIX;
 use std::sync::Arc;
 
@@ -83,7 +84,11 @@ impl Repair<'_> {
         let (entries, unread) = snapshots::list(self.repository).await?;
         let mut gathered = Gathered::read(self.repository, &view).await?;
         self.progress.phase("reading trailers");
-        gathered.compare_with_packs(self.repository, &view).await?;
+        let marked = marks::read(self.repository).await?;
+        // with no run and no mark left nothing can have been left out on purpose
+        let unnamed = !gathered.runs.is_empty() || !marked.newest.is_empty();
+        let depth = Depth { data: self.options.read_data, unnamed };
+        gathered.compare_with_packs(self.repository, &view, depth).await?;
         self.plan_index(&gathered);
         let unread = unread.iter().map(ToString::to_string);
         (self.report.unreadable, self.report.warnings) =
@@ -101,7 +106,6 @@ impl Repair<'_> {
         self.progress.phase("walking maps");
         let kept: Vec<SnapshotEntry> =
             entries.into_iter().filter(|entry| !view.forgotten.contains(&entry.id)).collect();
-        let marked = marks::read(self.repository).await?;
         let found = walk::find_lost(&reader, &kept, &marked, &view, self.options.read_data).await?;
         // what was deleted or moved meanwhile is no loss
         if !self.options.dry_run && self.is_overtaken(&view).await? {

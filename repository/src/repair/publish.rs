@@ -2,7 +2,7 @@
 
 use super::Repair;
 use super::index::{Adopted, Gathered, Read, read_whole};
-use super::report::{LostPack, NamedPack};
+use super::report::{FlawedPack, LostPack, NamedPack};
 use crate::error::Named;
 use crate::gc::GcView;
 use crate::index::{RunFile, RunWriter, pack_row};
@@ -27,6 +27,13 @@ impl Repair<'_> {
             let lost = plan.lost.entry(name.to_string());
             lost.or_insert(LostPack { why: why.clone(), is_named: *is_named });
         }
+        for one in &gathered.flawed {
+            let name = ObjectName::pack(one.info.class, one.info.pack_id).to_string();
+            let (is_named, records_lost) = (one.is_named, one.bad);
+            let (records_copied, copied_len) = (one.copied.len() as u64, one.copied_len());
+            let why = one.why.clone();
+            plan.flawed.insert(name, FlawedPack { why, is_named, records_lost, records_copied, copied_len });
+        }
         plan.runs_damaged.extend(gathered.damaged.iter().map(|file| file.name().to_string()));
         plan.runs_to_rewrite.extend(to_rewrite(gathered).map(|file| file.name().to_string()));
     }
@@ -36,7 +43,12 @@ impl Repair<'_> {
         let mut obsolete = gathered.damaged.clone();
         let seq = gathered.highest_seq.map_or(0, |seq| seq.saturating_add(1));
         let writer = RunWriter::new(self.repository, SnapshotId([0; 16]))?;
-        for builder in builders(&gathered.adopted)? {
+        let mut copies = Vec::new();
+        for one in &gathered.flawed {
+            copies.extend(self.copy_good(&writer, one).await?);
+            self.repository.exec().check_cancelled()?;
+        }
+        for builder in builders(gathered.adopted.iter().chain(&copies))? {
             writer.put(builder, view.sweeps, seq).await?;
             self.report.runs_written += 1;
             self.repository.exec().check_cancelled()?;
@@ -72,10 +84,10 @@ fn to_rewrite(gathered: &Gathered) -> impl Iterator<Item = &RunFile> {
 }
 
 /// As many runs as it takes.
-fn builders(adopted: &[Adopted]) -> Result<Vec<RunBuilder>> {
+fn builders<'a>(adopted: impl Iterator<Item = &'a Adopted>) -> Result<Vec<RunBuilder>> {
     let mut builders = Vec::new();
     let mut builder = RunBuilder::new();
-    for one in adopted.iter().filter(|one| !one.records.is_empty()) {
+    for one in adopted.filter(|one| !one.records.is_empty()) {
         if builder.entry_count() > 0 && !builder.fits(one.records.len()) {
             builders.push(std::mem::take(&mut builder));
         }

@@ -22,6 +22,28 @@ pub struct LostPack {
     pub is_named: bool,
 }
 
+/// A pack that was read whole and is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlawedPack {
+    /// The first thing that was found wrong.
+    pub why: String,
+    /// An index run names it: it is left out of the index.
+    pub is_named: bool,
+    /// Records of it that are bad.
+    pub records_lost: u64,
+    /// Good records that no other pack holds: they are copied to a new one.
+    pub records_copied: u64,
+    /// Their sealed bytes.
+    pub copied_len: u64,
+}
+
+impl FlawedPack {
+    /// Something is to be done about it.
+    pub fn is_open(&self) -> bool {
+        self.is_named || self.records_copied > 0
+    }
+}
+
 /// A mark that a snapshot gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedMark {
@@ -51,6 +73,8 @@ pub struct RepairPlan {
     pub name: BTreeMap<String, NamedPack>,
     /// Packs that are missing or cannot be read.
     pub lost: BTreeMap<String, LostPack>,
+    /// Packs of which a part is bad.
+    pub flawed: BTreeMap<String, FlawedPack>,
     /// Index runs that cannot be read: removed.
     pub runs_damaged: BTreeSet<String>,
     /// Index runs that name lost packs: written anew without them.
@@ -63,6 +87,7 @@ impl RepairPlan {
     /// Nothing is to be changed.
     pub fn is_empty(&self) -> bool {
         self.name.is_empty()
+            && !self.flawed.values().any(FlawedPack::is_open)
             && self.runs_damaged.is_empty()
             && self.runs_to_rewrite.is_empty()
             && self.marks.is_empty()
@@ -82,6 +107,8 @@ pub struct RepairReport {
     pub unreadable: Vec<String>,
     /// Other records that were passed over: markers and marks that nobody signed.
     pub warnings: Vec<String>,
+    /// Packs written, of good records out of flawed packs.
+    pub packs_written: u64,
     /// Index runs written.
     pub runs_written: u64,
     /// Index runs removed.
