@@ -4,6 +4,7 @@
 use super::rng::Rng;
 use repository::env::Mutant;
 use repository::prune::Pace;
+use std::ops::Range;
 use std::time::Duration;
 
 /// One second, in the simulator's milliseconds.
@@ -69,8 +70,19 @@ pub struct Profile {
     pub stop_at: &'static [(&'static str, &'static str)],
     /// Who stops: `Some(true)` only keepers, `Some(false)` only writers.
     pub stop_keepers: Option<bool>,
+    /// Machines and their jobs, if not by chance: who keeps, and when what begins at the earliest.
+    pub script: Vec<(bool, Vec<(Range<u64>, Act)>)>,
     /// The rule that is left out.
     pub mutant: Option<Mutant>,
+}
+
+/// A job of a script.
+#[derive(Debug, Clone, Copy)]
+pub enum Act {
+    /// A backup of volumes: names, and letters of their chunks.
+    Backup(&'static [(&'static str, &'static str)]),
+    /// Something else.
+    Do(Chore),
 }
 
 /// A job of a keeper.
@@ -138,6 +150,7 @@ impl Profile {
             full_lag: rng.chance(200),
             stop_at: &[],
             stop_keepers: None,
+            script: vec![],
             mutant: None,
         }
     }
