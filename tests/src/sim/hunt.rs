@@ -15,6 +15,7 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
         stop: rng.pick(&[5, 20, 60]),
         stops_ms: vec![SECOND, 3 * SECOND, MINUTE, HOUR],
         fail: 0,
+        fail_keepers: true,
         late: 0,
         twice: 0,
         outage: 0,
@@ -194,7 +195,7 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             stopping(profile, &[("put", "snapshots/")], &[10 * MINUTE]);
             profile.stop = 900;
             profile.stop_keepers = Some(false);
-            profile.fail = 400;
+            (profile.fail, profile.fail_keepers) = (400, false);
             profile.pace.small_runs = 0;
             let at = |minutes: u64| minutes * MINUTE..minutes * MINUTE + 1;
             let generation = |minutes: u64, letters: &'static [(&'static str, &'static str)]| {

@@ -34,6 +34,8 @@ pub struct Profile {
     pub stops_ms: Vec<u64>,
     /// The call fails, before or after its effect.
     pub fail: u64,
+    /// Keepers' calls fail, too.
+    pub fail_keepers: bool,
     /// The call is answered after the caller has given up, or never.
     pub late: u64,
     /// A put or a delete happens twice.
@@ -121,6 +123,7 @@ impl Profile {
             stop: some(rng, &[5, 20, 60]),
             stops_ms: stops(rng),
             fail: some(rng, &[5, 30, 100]),
+            fail_keepers: true,
             late: some(rng, &[5, 30]),
             twice: some(rng, &[20, 200]),
             outage: some(rng, &[2]),
