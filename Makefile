@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint style bench bench-prune bench-prune-memory fuzz simulate mutants install
+.PHONY: help setup demo test model lint style bench bench-prune bench-prune-memory fuzz simulate mutants install
 
 ORLOP_SKIPS := $(CURDIR)/target/skips
 
@@ -26,6 +26,9 @@ test: ## formatting, lints, layering and all tests; the last line counts what wa
 	$(MAKE) --no-print-directory style
 	cargo test --workspace --locked
 	@dev/skips.sh $(ORLOP_SKIPS)
+
+model: ## models of the deletion protocol with large bounds: up to an hour and 6 GiB; prints state counts
+	cargo test --release --locked -p tests --test models -- --include-ignored --nocapture --test-threads=1
 
 style:
 	cargo fmt --all --check

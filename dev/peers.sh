@@ -2,11 +2,10 @@
 # Other backup programs, for benches side by side: peers.sh build|path restic|kopia|rustic|borg.
 # build  has it at its pinned version, in the cache outside the tree (minutes, once)
 # path   prints where it is; fails if it is not there
-# RESTIC_BIN, KOPIA_BIN, RUSTIC_BIN and BORG_BIN name ready programs.
+# ORLOP_RESTIC, KOPIA_BIN, RUSTIC_BIN and BORG_BIN name ready programs.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-RESTIC=v0.19.1
 KOPIA=v0.23.1
 RUSTIC=0.11.4
 BORG=1.4.5
@@ -14,7 +13,6 @@ BORG=1.4.5
 # peer_version NAME
 peer_version() {
   case $1 in
-    restic) echo "$RESTIC" ;;
     kopia) echo "$KOPIA" ;;
     rustic) echo "$RUSTIC" ;;
     borg) echo "$BORG" ;;
@@ -65,7 +63,6 @@ build_borg() {
 
 build_peer() {
   case $1 in
-    restic) build_go restic "$RESTIC" github.com/restic/restic/cmd/restic github.com/restic/restic ;;
     kopia) build_go kopia "$KOPIA" github.com/kopia/kopia github.com/kopia/kopia ;;
     rustic) in_cache rustic "$RUSTIC" build_rustic ;;
     borg) in_cache borg "$BORG" build_borg ;;
@@ -85,7 +82,6 @@ peer_main() {
   esac
 }
 
-if [ "${BASH_SOURCE[0]}" = "$0" ]; then
-  [ -n "${2:-}" ] || die "usage: $0 build|path restic|kopia|rustic|borg"
-  peer_main "$2" "$1"
-fi
+[ -n "${2:-}" ] || die "usage: $0 build|path restic|kopia|rustic|borg"
+if [ "$2" = restic ]; then exec "$DEV_DIR/restic.sh" "$1"; fi
+peer_main "$2" "$1"

@@ -19,7 +19,7 @@ const FILE_LEN: usize = 4096;
 pub enum Case {
     /// All snapshots are kept.
     Nothing,
-    /// One of five is forgotten; what it alone needs is a fifth.
+    /// One of five is forgotten; what it alone needs is a fifth, unless a [`Shape`] says otherwise.
     Dead,
 }
 
@@ -31,7 +31,7 @@ impl Case {
     pub fn text(self) -> &'static str {
         match self {
             Case::Nothing => "nothing to do",
-            Case::Dead => "20 % dead",
+            Case::Dead => "one snapshot forgotten",
         }
     }
 }
@@ -51,23 +51,51 @@ pub trait Subject {
     fn packs(&self) -> Result<(u64, u64)>;
 }
 
+/// What of orlop's repository may differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Chunks.
+    pub chunks: u64,
+    /// Plain bytes of each.
+    pub chunk_len: u32,
+    /// How chunks that die lie in packs.
+    pub layout: Layout,
+    /// Their share, in percent.
+    pub dead_percent: u64,
+    /// Packs that an index run names at most; 0: as many as fit.
+    pub packs_per_run: usize,
+}
+
+impl Shape {
+    /// As restic's: chunks of 8 KiB, each snapshot in packs of its own, runs as backups leave them.
+    pub fn beside_restic(chunks: u64) -> Self {
+        let dead_percent = 100 / SNAPSHOTS;
+        Shape { chunks, chunk_len: 8192, layout: Layout::Clustered, dead_percent, packs_per_run: 32 }
+    }
+}
+
+/// What prunes.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The command line.
+    pub path: PathBuf,
+    /// Prune by the engine alone instead, as a process of this program.
+    pub is_engine: bool,
+}
+
 /// orlop on a synthetic repository.
 pub struct Orlop {
-    program: PathBuf,
+    program: Program,
     folder: PathBuf,
 }
 
 impl Orlop {
     /// Makes the repository in `folder` unless it is there.
-    pub fn new(
-        program: &Path,
-        folder: &Path,
-        chunks: u64,
-        (chunk_len, layout, packs_per_run): (u32, Layout, usize),
-        threads: usize,
-    ) -> Result<Self> {
-        let name = format!("orlop-{chunks}-{chunk_len}-{layout:?}-{packs_per_run}").to_lowercase();
-        let orlop = Orlop { program: program.to_owned(), folder: folder.join(name) };
+    pub fn new(program: &Program, folder: &Path, shape: Shape) -> Result<Self> {
+        let Shape { chunks, chunk_len, layout, dead_percent, packs_per_run } = shape;
+        let name =
+            format!("orlop-{chunks}-{chunk_len}-{layout:?}-{dead_percent}-{packs_per_run}").to_lowercase();
+        let orlop = Orlop { program: program.clone(), folder: folder.join(name) };
         if !orlop.folder.exists() {
             let made = unfinished(&orlop.folder)?;
             let spec = Spec {
@@ -75,14 +103,14 @@ impl Orlop {
                 chunk_len,
                 snapshots: SNAPSHOTS,
                 forgotten: 1,
-                dead_percent: 100 / SNAPSHOTS,
+                dead_percent,
                 layout,
                 packs_per_run,
                 marked: true,
                 seed: 1,
             };
             let repository = made.join("repository");
-            let key = make(&repository, &spec, threads)?.key;
+            let key = make(&repository, &spec, std::thread::available_parallelism()?.get())?.key;
             fs::rename(repository.join("forget"), made.join("forget"))?;
             write_secret(&made.join("key"), &key)?;
             finish(&made, &orlop.folder)?;
@@ -92,9 +120,19 @@ impl Orlop {
 
     /// orlop on the copy, with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.program.path);
         command.arg("--repo").arg(self.copy()).arg("--key-file").arg(self.folder.join("key")).args(arguments);
         command
+    }
+
+    /// Prune of the copy. Its window is none: restic deletes at once, too.
+    pub fn prune_command(&self) -> Result<Command> {
+        if !self.program.is_engine {
+            return Ok(self.command(&["prune", "--undelete-window", "0"]));
+        }
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("once").arg(self.copy()).arg(self.folder.join("key"));
+        Ok(command)
     }
 
     /// Where outputs go.
@@ -127,8 +165,7 @@ impl Subject for Orlop {
     }
 
     fn prune(&self) -> Result<Cost> {
-        // a window of none: restic deletes at once, too
-        run(&mut self.command(&["prune", "--undelete-window", "0"]), &self.log())
+        run(&mut self.prune_command()?, &self.log())
     }
 
     fn packs(&self) -> Result<(u64, u64)> {
@@ -255,4 +292,23 @@ fn count(folder: &Path) -> Result<(u64, u64)> {
         sum = (sum.0 + files, sum.1 + len);
     }
     Ok(sum)
+}
+
+/// Prunes by the engine alone, with what the command line would give it.
+pub fn once(repository: &Path, key: &Path) -> Result<repository::prune::PruneReport> {
+    use repo_format::keys::keyfile;
+    use repository::prune::{PruneOptions, prune};
+    use repository::store::{StoreUrl, connect};
+    use repository::{Credential, Env, Exec, Repository};
+    let threads = std::thread::available_parallelism()?.get();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads.min(4)).enable_all().build()?;
+    let credential = Credential::KeyFile(keyfile::parse(fs::read_to_string(key)?.trim())?);
+    let driver = connect(&StoreUrl::Local(repository.to_owned()), false)?;
+    let exec = Exec::threads(threads)?;
+    let options = PruneOptions { undelete_window: std::time::Duration::ZERO, ..PruneOptions::default() };
+    runtime.block_on(async {
+        let repository = Repository::open(driver, &exec, &Env::system(), &credential).await?;
+        Ok(prune(&repository, options, &std::sync::Arc::default()).await?)
+    })
 }

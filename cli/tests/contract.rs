@@ -72,6 +72,7 @@ fn a_backup_comes_back() {
         "bytes_restored",
         "bytes_written",
         "duration_seconds",
+        "lost",
         "manifests",
         "message_type",
         "snapshot_id",

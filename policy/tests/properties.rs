@@ -207,12 +207,17 @@ proptest! {
     }
 
     #[test]
-    fn a_slot_is_run_once(policy in policies(), last in NOW - 90 * 86_400_000..NOW, gaps in prop::collection::vec(0u64..9_000_000, 1..60)) {
+    fn a_slot_is_run_and_once(policy in policies(), last in NOW - 90 * 86_400_000..NOW, gaps in prop::collection::vec(0u64..9_000_000, 1..60)) {
         for kind in ScheduleType::ALL {
+            prop_assert!(next_fire(&policy, kind, last).is_some());
             let (mut last, mut now) = (last, last);
             let mut run = BTreeSet::new();
             for gap in &gaps {
                 now += gap;
+                if policy.starting_deadline.is_none() {
+                    let missed = next_fire(&policy, kind, last).is_some_and(|slot| slot <= now);
+                    prop_assert_eq!(due(&policy, kind, last, now).is_some(), missed);
+                }
                 if let Some(slot) = due(&policy, kind, last, now) {
                     prop_assert!(last < slot && slot <= now);
                     prop_assert!(run.insert(slot), "the slot was run before");

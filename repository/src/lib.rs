@@ -21,6 +21,7 @@ pub mod pending;
 pub mod progress;
 pub mod prune;
 pub mod reader;
+pub mod repair;
 mod repo;
 pub mod restore;
 pub mod snapshots;

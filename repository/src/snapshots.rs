@@ -1,7 +1,7 @@
 //! Which snapshots there are, and which one a person means.
 
 use crate::error::Named;
-use crate::{Error, ErrorKind, Repository, Result, gc};
+use crate::{Error, ErrorKind, Repository, Result, gc, repair};
 use futures::stream::{StreamExt, iter};
 use repo_format::SnapshotId;
 use repo_format::gc_record::{ForgetMarker, Tombstone};
@@ -26,6 +26,8 @@ pub struct SnapshotEntry {
     pub stored_ms: u64,
     /// A signed wish to drop it is there, or a plan of prune drops it.
     pub forgotten: bool,
+    /// A signed mark says that something of it is lost.
+    pub damaged: bool,
 }
 
 impl SnapshotEntry {
@@ -42,6 +44,9 @@ impl SnapshotEntry {
 pub async fn list(repository: &Repository) -> Result<(Vec<SnapshotEntry>, Vec<Error>)> {
     let mut problems = Vec::new();
     let forgotten = forgotten(repository, &mut problems).await?;
+    let (marks, unsigned) = repair::marks(repository).await?;
+    // another domain's mark opens with no key of this one
+    problems.extend(unsigned.into_iter().filter(|error| error.kind() != ErrorKind::WrongKey));
     let listed = repository.store().list(SNAPSHOT_PREFIX).await?;
     let names = listed.into_iter().filter_map(|(name, meta)| match name {
         ObjectName::Snapshot(sid) => Some((sid, meta.modified_ms)),
@@ -56,7 +61,8 @@ pub async fn list(repository: &Repository) -> Result<(Vec<SnapshotEntry>, Vec<Er
         match found {
             Ok(Some(snapshot)) => {
                 let forgotten = forgotten.contains(&id);
-                entries.push(SnapshotEntry { id, snapshot, stored_ms, forgotten });
+                let damaged = marks.get(&id).is_some_and(|mark| !mark.is_whole());
+                entries.push(SnapshotEntry { id, snapshot, stored_ms, forgotten, damaged });
             }
             Ok(None) => {}
             Err(error) => keep_damage(error, &mut problems)?,
@@ -260,7 +266,7 @@ mod tests {
         let id = SnapshotId(id);
         let mut snapshot = Snapshot::new(id, "main", time);
         snapshot.name = Some(format!("shop-{n}"));
-        SnapshotEntry { id, snapshot, stored_ms: 1000, forgotten: false }
+        SnapshotEntry { id, snapshot, stored_ms: 1000, forgotten: false, damaged: false }
     }
 
     #[test]

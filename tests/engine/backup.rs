@@ -44,6 +44,7 @@ fn two_volumes_never_go_to_one_file() {
         volumes: vec![target("v/one", file.clone()), target("v/two", link)],
         force: true,
         verify: false,
+        allow_damaged: false,
     };
     let error = run(restore(&bench.open(), request, &Arc::new(Progress::default()))).unwrap_err();
     assert_eq!(error.kind(), repository::ErrorKind::Usage, "{error}");

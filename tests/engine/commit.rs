@@ -1,58 +1,19 @@
 //! Steps c3 to c5 beside a prune: what it condemns in between is mended, what it forgets is no
 //! parent, what overtakes the session starts it anew, and a taken name is left alone.
 
-use repo_format::gc_record::{Dead, Forgotten, Plan, Sweep};
+use super::by_hand::{count, data_packs, lose, of, packs, put_plan, put_plan_of, put_sweep, put_sweep_of};
+use repo_format::gc_record::Dead;
 use repo_format::layout::ObjectName;
-use repo_format::sealed::{Class, object_hash};
 use repo_format::{PackId, SnapshotId};
 use repository::backup::{BackupReport, BackupRequest, backup};
+use repository::forget::forget;
 use repository::progress::Progress;
 use repository::store::MemoryDriver;
 use repository::store::fault::{Fault, FaultDriver, Verb};
+use repository::undelete::undelete;
 use repository::{Repository, Result};
 use std::sync::{Arc, Mutex};
-use tests::engine::{Bench, run, stream, volume};
-
-/// Names of all packs, in order.
-fn packs(store: &MemoryDriver) -> Vec<PackId> {
-    let mut packs: Vec<PackId> = store
-        .names()
-        .iter()
-        .filter_map(|name| match ObjectName::parse(name) {
-            Ok(ObjectName::DataPack(pack) | ObjectName::MapPack(pack)) => Some(pack),
-            _ => None,
-        })
-        .collect();
-    packs.sort();
-    packs
-}
-
-/// Puts plan 0, as a prune would.
-fn put_plan(
-    owner: &Repository,
-    store: &MemoryDriver,
-    candidates: Vec<PackId>,
-    forgotten: Vec<SnapshotId>,
-    floor: u64,
-) {
-    let name = ObjectName::Plan(0);
-    let forgotten = if forgotten.is_empty() { vec![] } else { vec![Forgotten { g: 0, sids: forgotten }] };
-    let plan = Plan { candidates, forgotten, floor, prev: None }.encode().unwrap();
-    store.tamper(&name.to_string(), owner.seal_signed(Class::Plan, &name, &plan).unwrap());
-}
-
-/// Puts sweep 0 for the plan that is there, and deletes what it condemns.
-fn put_sweep(owner: &Repository, store: &MemoryDriver, condemned: Vec<PackId>, floor: u64) {
-    let name = ObjectName::Sweep(0);
-    let prev = object_hash(&store.bytes(&ObjectName::Plan(0).to_string()).unwrap());
-    let dead = vec![Dead { g: 0, at: 1, packs: condemned.clone() }];
-    let sweep = Sweep { condemned: condemned.clone(), dead, floor, prev }.encode().unwrap();
-    store.tamper(&name.to_string(), owner.seal_signed(Class::Sweep, &name, &sweep).unwrap());
-    for pack in condemned {
-        store.lose(&ObjectName::DataPack(pack).to_string());
-        store.lose(&ObjectName::MapPack(pack).to_string());
-    }
-}
+use tests::engine::{Bench, run, stream};
 
 /// Backs up while `meanwhile` happens once, right after the first pending record was put.
 fn backup_while(
@@ -76,10 +37,6 @@ fn backup_while(
     let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
     let repository = bench.open_on(driver, &bench.owner)?;
     run(backup(&repository, request, &Arc::new(Progress::default())))
-}
-
-fn of(name: &str, data: &[u8]) -> BackupRequest {
-    BackupRequest { volumes: vec![volume(name, data)], ..Default::default() }
 }
 
 #[test]
@@ -273,29 +230,25 @@ fn half_a_listing_of_deletions_is_not_believed() {
     assert!(error.to_string().contains("gc/"), "{error}");
 }
 
-/// Sizes of all data packs, by name.
-fn data_packs(store: &MemoryDriver) -> Vec<String> {
-    store.names().into_iter().filter(|name| name.starts_with("packs/data/")).collect()
-}
-
 /// What an overtaken try has uploaded is listed again, not uploaded again; what a prune took of it is.
 #[test]
 fn an_overtaken_session_adopts_its_own_packs() {
-    for lose in [false, true] {
+    for deleted in [false, true] {
         let bench = Bench::new(60);
         let data = tests::data::bytes(7, 300_000);
         let report = backup_while(&bench, of("v/one", &data), move |owner, store| {
             put_plan(owner, store, vec![], vec![], 1);
             put_sweep(owner, store, vec![], 1);
-            if lose {
-                // deleted, and gone from the list of the dead since
-                store.lose(&data_packs(store)[0]);
+            if deleted {
+                // gone from the list of the dead since
+                lose(store, &data_packs(store)[..1]);
             }
         })
         .unwrap();
         let packs = data_packs(&bench.store);
-        let uploaded = packs.iter().map(|name| bench.store.bytes(name).unwrap().len() as u64).sum::<u64>();
-        assert_eq!(report.chunks_new > 0, lose, "{report:?}");
+        let bytes = |pack: &PackId| bench.store.bytes(&ObjectName::DataPack(*pack).to_string()).unwrap();
+        let uploaded: usize = packs.iter().map(|pack| bytes(pack).len()).sum();
+        assert_eq!(report.chunks_new > 0, deleted, "{report:?}");
         assert!(uploaded < 310_000, "{uploaded} bytes in {} packs", packs.len());
         assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == data);
         assert_eq!(bench.check().unwrap().errors.len(), 0);
@@ -330,4 +283,120 @@ fn condemned_packs_are_not_adopted() {
     }
     assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == data);
     assert_eq!(bench.check().unwrap().errors.len(), 0);
+}
+
+/// Overtaken twice: packs of the first try are known to the third.
+#[test]
+fn own_packs_are_adopted_over_several_tries() {
+    let bench = Bench::new(62);
+    let data = tests::data::bytes(9, 500_000);
+    let (owner, store) = (bench.open(), bench.store.clone());
+    let overtakes = Mutex::new(0u64);
+    let plan = move |_, verb, name: &str| {
+        let mut overtakes = overtakes.lock().unwrap();
+        // after each of the first two announcements
+        if verb == Verb::List && name == "gc/" && count(&store, "pending/") == 1 && *overtakes < 2 {
+            let g = *overtakes;
+            *overtakes += 1;
+            put_plan_of(&owner, &store, g, vec![], vec![], g + 1);
+            put_sweep_of(&owner, &store, g, vec![], vec![], g + 1);
+        }
+        Fault::None
+    };
+    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+    let repository = bench.open_on(driver, &bench.owner).unwrap();
+    let report = run(backup(&repository, of("v/one", &data), &Arc::new(Progress::default()))).unwrap();
+    assert_eq!((report.chunks_new, report.bytes_new), (0, 0), "{report:?}");
+    assert_eq!(count(&bench.store, "gc/"), 4, "overtaken twice");
+    assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == data);
+    assert_eq!(bench.check().unwrap().errors.len(), 0);
+}
+
+/// A forgotten snapshot, and plan 1, which condemns its packs; a session that began before
+/// generation 0 can publish a copy of everything, in a run that plan 1 has not counted.
+struct Stale {
+    bench: Bench,
+    data: Vec<u8>,
+    first: SnapshotId,
+    old: Vec<PackId>,
+    slow: MemoryDriver,
+}
+
+impl Stale {
+    fn new(seed: u64) -> Self {
+        let bench = Bench::new(seed);
+        let data = tests::data::bytes(seed, 300_000);
+        let slow = bench.fork();
+        slow.backup(of("v/slow", &data)).unwrap();
+        put_plan(&bench.open(), &bench.store, vec![], vec![], 0);
+        put_sweep(&bench.open(), &bench.store, vec![], 0);
+        let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
+        let old = packs(&bench.store);
+        Stale { data, first, old, slow: slow.store, bench }
+    }
+
+    /// Sweep 1; the snapshot that is left restores.
+    fn sweep(&self, name: &str) {
+        let store = &self.bench.store;
+        store.lose(&ObjectName::Snapshot(self.first).to_string());
+        lose(store, &self.old);
+        let dead = vec![Dead { g: 1, at: 1, packs: self.old.clone() }];
+        put_sweep_of(&self.bench.open(), store, 1, self.old.clone(), dead, 1);
+        assert!(self.bench.restore(&self.bench.snapshots()[0], name).unwrap() == self.data);
+        assert_eq!(self.bench.check().unwrap().errors.len(), 0);
+    }
+}
+
+fn publish(slow: &MemoryDriver, store: &MemoryDriver) {
+    for name in slow.names().iter().filter(|name| name.starts_with("index/") || name.starts_with("packs/")) {
+        store.tamper(name, slow.bytes(name).unwrap());
+    }
+}
+
+/// A record's other copy is known from a run that a prune is about to ignore: no place to rely on.
+#[test]
+fn mending_relies_on_no_run_below_the_newest_floor() {
+    let stale = Stale::new(63);
+    let (slow, old, first) = (stale.slow.clone(), stale.old.clone(), stale.first);
+    backup_while(&stale.bench, of("v/two", &stale.data), move |owner, store| {
+        put_plan_of(owner, store, 1, old.clone(), vec![first], 1);
+        publish(&slow, store);
+    })
+    .unwrap();
+    stale.sweep("v/two");
+}
+
+#[test]
+fn undelete_relies_on_no_run_below_the_newest_floor() {
+    let stale = Stale::new(64);
+    let bench = &stale.bench;
+    put_plan_of(&bench.open(), &bench.store, 1, stale.old.clone(), vec![stale.first], 1);
+    publish(&stale.slow, &bench.store);
+    run(undelete(&bench.open(), stale.first, &Arc::new(Progress::default()))).unwrap();
+    stale.sweep("v/one");
+}
+
+/// The same, where the plan and the stale run come after c0.
+#[test]
+fn undelete_relies_on_no_run_that_falls_below_the_floor_meanwhile() {
+    let stale = Stale::new(65);
+    let (bench, first) = (&stale.bench, stale.first);
+    run(forget(&bench.open(), &[first], true)).unwrap();
+    let (owner, store) = (bench.open(), bench.store.clone());
+    let (slow, old) = (stale.slow.clone(), stale.old.clone());
+    let listings = Mutex::new(0);
+    let plan = move |_, verb, name: &str| {
+        let mut listings = listings.lock().unwrap();
+        *listings += u32::from(verb == Verb::List && name == "index/");
+        if *listings == 2 {
+            *listings += 1;
+            put_plan_of(&owner, &store, 1, old.clone(), vec![first], 1);
+            publish(&slow, &store);
+        }
+        Fault::None
+    };
+    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+    let repository = bench.open_on(driver, &bench.owner).unwrap();
+    run(undelete(&repository, first, &Arc::new(Progress::default()))).unwrap();
+    stale.sweep("v/one");
 }

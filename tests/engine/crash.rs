@@ -55,7 +55,8 @@ fn backup_on(bench: &Bench, driver: Arc<FaultDriver>, data: &[u8]) -> Result<()>
 /// Every snapshot is one of `versions`, the check is clean, and the next backup just works.
 fn is_sound(bench: &Bench, versions: &[&[u8]], at_least: usize) {
     for round in 0..2 {
-        let snapshots = bench.snapshots();
+        // what is forgotten may be gone in part
+        let snapshots: Vec<_> = bench.snapshots().into_iter().filter(|entry| !entry.forgotten).collect();
         assert!(snapshots.len() >= at_least + round, "{} snapshots", snapshots.len());
         for entry in &snapshots {
             let restored = bench.restore(entry, "shop/data").unwrap();
@@ -182,4 +183,90 @@ fn lost_answers_are_survived() {
         }
     }
     assert!(met > 10, "{met} faults");
+}
+
+mod deletion {
+    use super::*;
+    use repository::forget::forget;
+    use repository::prune::{MaxUnused, PruneOptions, prune};
+    use repository::undelete::undelete;
+    use std::time::Duration;
+
+    /// A repository of which half of some packs is not needed any more, and some packs at all.
+    fn base(seed: u64) -> (Bench, Vec<u8>, Vec<u8>, repo_format::SnapshotId) {
+        let base = Bench::new(seed);
+        let old = tests::data::bytes(seed, 300_000);
+        let mut new = tests::data::bytes(seed + 1, 300_000);
+        new[..150_000].copy_from_slice(&old[..150_000]);
+        let first = base.backup(request(&old)).unwrap().snapshot_id.unwrap();
+        base.backup(request(&new)).unwrap();
+        (base, old, new, first)
+    }
+
+    fn options(window: u64) -> PruneOptions {
+        PruneOptions {
+            undelete_window: Duration::from_secs(window),
+            max_unused: MaxUnused::Percent(0.0),
+            ..PruneOptions::default()
+        }
+    }
+
+    fn prune_on(bench: &Bench, driver: Arc<FaultDriver>, window: u64) -> Result<()> {
+        let repository = bench.open_on(driver, &bench.owner)?;
+        run(prune(&repository, options(window), &Arc::new(Progress::default()))).map(|_| ())
+    }
+
+    /// Sound, and the next prune needs no manual step to bring the repository down to what it needs.
+    fn comes_down(bench: &Bench, versions: &[&[u8]], at_least: usize) {
+        is_sound(bench, versions, at_least);
+        let report = run(prune(&bench.open(), options(0), &Arc::new(Progress::default()))).unwrap();
+        assert!(report.lost.is_empty(), "{report:?}");
+        is_sound(bench, versions, at_least);
+        let again = run(prune(&bench.open(), options(0), &Arc::new(Progress::default()))).unwrap();
+        assert_eq!((again.packs_condemned, again.bytes_waiting), (0, 0), "{again:?}");
+    }
+
+    #[test]
+    fn forgetting() {
+        let (base, old, new, first) = base(21);
+        let calls = crash_everywhere(
+            &base,
+            |bench, driver| {
+                let repository = bench.open_on(driver, &bench.owner)?;
+                run(forget(&repository, &[first], false)).map(|_| ())
+            },
+            |bench| is_sound(bench, &[&old, &new], 1),
+        );
+        assert!(calls >= 4, "{calls} calls");
+    }
+
+    #[test]
+    fn a_prune_that_deletes_at_once() {
+        let (base, old, new, first) = base(22);
+        run(forget(&base.open(), &[first], false)).unwrap();
+        let calls = crash_everywhere(
+            &base,
+            |bench, driver| prune_on(bench, driver, 0),
+            |bench| comes_down(bench, &[&old, &new], 1),
+        );
+        println!("{calls} store calls, each with a crash before and after");
+        assert!(calls >= 60, "{calls} calls");
+    }
+
+    #[test]
+    fn an_undelete() {
+        let (base, old, new, first) = base(23);
+        run(forget(&base.open(), &[first], false)).unwrap();
+        run(prune(&base.open(), options(3600), &Arc::new(Progress::default()))).unwrap();
+        let calls = crash_everywhere(
+            &base,
+            |bench, driver| {
+                let repository = bench.open_on(driver, &bench.owner)?;
+                run(undelete(&repository, first, &Arc::new(Progress::default()))).map(|_| ())
+            },
+            |bench| comes_down(bench, &[&old, &new], 1),
+        );
+        println!("{calls} store calls, each with a crash before and after");
+        assert!(calls >= 25, "{calls} calls");
+    }
 }

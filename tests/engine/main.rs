@@ -1,9 +1,12 @@
 //! The engine end to end, on one seeded thread over a store in memory.
 
 mod backup;
+mod by_hand;
 mod commit;
 mod crash;
 mod flips;
+mod mutants;
 mod prune;
+mod repair;
 mod roles;
 mod roundtrip;

@@ -130,3 +130,70 @@ fn what_was_forgotten_comes_back_until_it_is_deleted() {
     assert_eq!(bench.check().unwrap().errors, vec![]);
     assert!(undelete(first).unwrap_err().to_string().contains("not found"));
 }
+
+#[test]
+fn the_prune_role_alone_is_enough_and_the_backup_role_is_not() {
+    use repo_format::kdf::Secret;
+    use repo_format::keys::Role;
+    use repository::{Credential, ErrorKind, key};
+    let bench = Bench::new(76);
+    let first = bench.backup(of("v/one", &tests::data::bytes(7, 300_000))).unwrap().snapshot_id.unwrap();
+    let mut half = tests::data::bytes(7, 300_000);
+    half[100_000..200_000].copy_from_slice(&tests::data::bytes(8, 100_000));
+    bench.backup(of("v/one", &half)).unwrap();
+    let open = |role, n| {
+        let credential = Credential::KeyFile(Secret::new([n; 32]));
+        run(key::add(&bench.open(), role, &credential, "x")).unwrap();
+        bench.open_on(Arc::new(bench.store.clone()), &credential).unwrap()
+    };
+    for (role, n) in [(Role::Backup, 1), (Role::Read, 2)] {
+        let other = open(role, n);
+        assert_eq!(run(forget(&other, &[first], false)).unwrap_err().kind(), ErrorKind::WrongKey);
+        assert_eq!(pruned(&other, options()).unwrap_err().kind(), ErrorKind::WrongKey);
+    }
+    let pruner = open(Role::Prune, 3);
+    run(forget(&pruner, &[first], false)).unwrap();
+    let report = pruned(&pruner, options()).unwrap();
+    assert!(report.bytes_repacked > 0 && report.packs_deleted > 0, "{report:?}");
+    assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == half);
+    assert_eq!(bench.check().unwrap().errors, vec![]);
+}
+
+#[test]
+fn forged_and_replayed_records_delete_nothing() {
+    use repo_format::sealed::Class;
+    let bench = Bench::new(77);
+    let data = tests::data::bytes(9, 200_000);
+    let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
+    let second = bench.backup(of("v/one", &tests::data::bytes(10, 200_000))).unwrap().snapshot_id.unwrap();
+    let owner = bench.open();
+    // a marker of another snapshot under this one's name, and one that is no marker
+    run(forget(&owner, &[second], true)).unwrap();
+    let marker = ObjectName::Forget { sid: second, last: true }.to_string();
+    let replayed = bench.store.bytes(&marker).unwrap();
+    bench.store.lose(&marker);
+    for name in
+        [ObjectName::Forget { sid: first, last: true }, ObjectName::Forget { sid: first, last: false }]
+    {
+        bench.store.tamper(&name.to_string(), replayed.clone());
+    }
+    let before = bench.store.names().len();
+    let report = pruned(&owner, options()).unwrap();
+    assert_eq!(
+        (report.packs_condemned, report.packs_deleted, report.warnings.len()),
+        (0, 0, 2),
+        "{report:?}"
+    );
+    assert_eq!(bench.store.names().len(), before);
+    // a plan that another name was sealed for
+    let name = ObjectName::Plan(0);
+    let plan = repo_format::gc_record::Plan::default().encode().unwrap();
+    let foreign = owner.seal_signed(Class::Plan, &ObjectName::Plan(5), &plan).unwrap();
+    bench.store.tamper(&name.to_string(), foreign);
+    assert!(pruned(&owner, options()).is_err());
+    bench.store.lose(&name.to_string());
+    for (entry, expected) in bench.snapshots().iter().zip([&data]) {
+        assert!(bench.restore(entry, "v/one").unwrap() == *expected);
+    }
+    assert_eq!(bench.snapshots().len(), 2);
+}

@@ -79,6 +79,8 @@ impl Repository {
             .env_clear()
             .env("HOME", self.dir.path())
             .env("RESTIC_PASSWORD", PASSWORD)
+            // a run is too short for its garbage to matter, and collecting it takes a third of the time
+            .env("GOGC", "off")
             .env("TZ", self.zone_file(zone))
             .stdin(Stdio::null())
             .output()

@@ -7,7 +7,7 @@ use repository::check::{CheckOptions, CheckReport, ReadData, check};
 use repository::env::seeded::{ManualClock, env};
 use repository::init::{InitOptions, Initialised, init};
 use repository::progress::Progress;
-use repository::restore::{RestoreRequest, RestoreVolume, restore};
+use repository::restore::{RestoreReport, RestoreRequest, RestoreVolume, restore};
 use repository::snapshots::SnapshotEntry;
 use repository::source::{BlockSource, ChangeToken, VolumeSource};
 use repository::store::{Driver, MemoryDriver};
@@ -150,10 +150,26 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("image");
         let volumes = vec![RestoreVolume { name: name.to_owned(), target: target.clone() }];
-        let request =
-            RestoreRequest { snapshot: entry.snapshot.clone(), volumes, force: false, verify: false };
+        let request = RestoreRequest {
+            snapshot: entry.snapshot.clone(),
+            volumes,
+            force: false,
+            verify: false,
+            allow_damaged: false,
+        };
         run(restore(&self.open(), request, &Arc::new(Progress::default())))?;
         Ok(std::fs::read(target).unwrap())
+    }
+
+    /// As [`restore`](Self::restore), past what is lost, and says what is.
+    pub fn restore_damaged(&self, entry: &SnapshotEntry, name: &str) -> Result<(Vec<u8>, RestoreReport)> {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("image");
+        let volumes = vec![RestoreVolume { name: name.to_owned(), target: target.clone() }];
+        let snapshot = entry.snapshot.clone();
+        let request = RestoreRequest { snapshot, volumes, force: false, verify: true, allow_damaged: true };
+        let report = run(restore(&self.open(), request, &Arc::new(Progress::default())))?;
+        Ok((std::fs::read(target).unwrap(), report))
     }
 
     /// All snapshots, oldest first; every one of them can be read.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use benches::cpu::Reading;
 use benches::process::{Cost, Running, run};
-use benches::prune::{Case, Orlop, Restic, Subject};
+use benches::prune::{Case, Orlop, Program, Restic, Shape, Subject, once};
 use benches::report::{machine, median, mib};
 use benches::synthetic::{Layout, Source};
 use clap::{Parser, Subcommand};
@@ -16,8 +16,11 @@ struct Args {
     /// The program under test.
     #[arg(long, default_value = "target/release/orlop")]
     orlop: PathBuf,
-    /// Where repositories are made and kept: some 20 GB for a million chunks.
+    /// Prune by the engine alone instead, as a process of this program.
     #[arg(long)]
+    engine: bool,
+    /// Where repositories are made and kept: some 20 GB for a million chunks.
+    #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     #[command(subcommand)]
     what: What,
@@ -25,6 +28,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum What {
+    /// Prune a repository by the engine alone.
+    Once {
+        /// A folder.
+        repository: PathBuf,
+        /// The file with its key.
+        key: PathBuf,
+    },
     /// Prune a million chunks, and restic's million files, in turns.
     Compare {
         /// restic.
@@ -51,6 +61,9 @@ enum What {
         /// How chunks that die lie in packs: scattered ones make prune copy.
         #[arg(long, value_enum, default_value_t = Layout::Clustered)]
         layout: Layout,
+        /// Their share, in percent.
+        #[arg(long, default_value_t = 20)]
+        dead: u64,
     },
     /// The most memory that prune holds; the repository is made for it, and removed.
     Memory {
@@ -60,6 +73,9 @@ enum What {
         /// How chunks that die lie in packs.
         #[arg(long, value_enum, default_value_t = Layout::Scattered)]
         layout: Layout,
+        /// Their share, in percent. Packs are copied if more than a quarter of them is dead.
+        #[arg(long, default_value_t = 40)]
+        dead: u64,
         /// Keep the repository for the next time.
         #[arg(long)]
         keep: bool,
@@ -68,12 +84,34 @@ enum What {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let What::Once { repository, key } = &args.what {
+        let report = once(repository, key)?;
+        println!(
+            "{} packs condemned, {} deleted, {} bytes repacked, {} runs written; lost: {:?}; {:?}",
+            report.packs_condemned,
+            report.packs_deleted,
+            report.bytes_repacked,
+            report.runs_written,
+            report.lost,
+            report.warnings
+        );
+        return Ok(());
+    }
     std::fs::create_dir_all(&args.dir).with_context(|| args.dir.display().to_string())?;
     println!("{}", machine());
     match &args.what {
+        What::Once { .. } => Ok(()),
         What::Compare { restic, chunks, rounds } => compare(&args, restic, *chunks, *rounds),
-        What::Beside { chunks, rounds, mib, layout } => beside(&args, *chunks, *rounds, *mib, *layout),
-        What::Memory { chunks, layout, keep } => memory(&args, *chunks, *layout, *keep),
+        What::Beside { chunks, rounds, mib, layout, dead } => {
+            beside(&args, *chunks, *rounds, *mib, *layout, *dead)
+        }
+        What::Memory { chunks, layout, dead, keep } => memory(&args, *chunks, *layout, *dead, *keep),
+    }
+}
+
+impl Args {
+    fn program(&self) -> Program {
+        Program { path: self.orlop.clone(), is_engine: self.engine }
     }
 }
 
@@ -89,7 +127,7 @@ fn show(who: &str, costs: &[Cost]) {
 }
 
 fn compare(args: &Args, restic: &Path, chunks: u64, rounds: usize) -> Result<()> {
-    let orlop = Orlop::new(&args.orlop, &args.dir, chunks, (8192, Layout::Clustered, 32), 2)?;
+    let orlop = Orlop::new(&args.program(), &args.dir, Shape::beside_restic(chunks))?;
     let restic = Restic::new(restic, &args.dir, chunks)?;
     let subjects: [&dyn Subject; 2] = [&orlop, &restic];
     for case in Case::ALL {
@@ -154,8 +192,9 @@ fn image(folder: &Path, mib: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout) -> Result<()> {
-    let orlop = Orlop::new(&args.orlop, &args.dir, chunks, (8192, layout, 32), 2)?;
+fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout, dead: u64) -> Result<()> {
+    let shape = Shape { layout, dead_percent: dead, ..Shape::beside_restic(chunks) };
+    let orlop = Orlop::new(&args.program(), &args.dir, shape)?;
     let volume = format!("bench/image={}", image(&args.dir, mib)?.display());
     let arguments = ["backup", "--volume", &volume, "--force-read"];
     let (mut alone, mut beside, mut prunes, mut overlaps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -165,8 +204,7 @@ fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout) -> 
         orlop.prepare(Case::Dead)?;
         let backup = Running::start(&mut orlop.command(&arguments), &orlop.log())?;
         std::thread::sleep(std::time::Duration::from_millis(300));
-        let mut command = orlop.command(&["prune", "--undelete-window", "0"]);
-        let prune = Running::start(&mut command, &args.dir.join("prune.log"))?;
+        let prune = Running::start(&mut orlop.prune_command()?, &args.dir.join("prune.log"))?;
         let (backup, prune) = std::thread::scope(|scope| {
             let prune = scope.spawn(|| prune.finish());
             (backup.finish(), prune.join())
@@ -178,7 +216,7 @@ fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout) -> 
         prunes.push(prune);
         run(&mut orlop.command(&["check"]), &orlop.log())?;
     }
-    println!("backup of {mib} MiB into {chunks} chunks, and a prune of 20 % dead ones, {layout:?}:");
+    println!("backup of {mib} MiB into {chunks} chunks, and a prune of {dead} % dead ones, {layout:?}:");
     show("backup alone", &alone);
     show("backup beside prune", &beside);
     show("prune", &prunes);
@@ -192,12 +230,13 @@ fn beside(args: &Args, chunks: u64, rounds: usize, mib: u64, layout: Layout) -> 
     Ok(())
 }
 
-fn memory(args: &Args, chunks: u64, layout: Layout, keep: bool) -> Result<()> {
-    let orlop = Orlop::new(&args.orlop, &args.dir, chunks, (1, layout, 0), 2)?;
+fn memory(args: &Args, chunks: u64, layout: Layout, dead: u64, keep: bool) -> Result<()> {
+    let shape = Shape { chunks, chunk_len: 1, layout, dead_percent: dead, packs_per_run: 0 };
+    let orlop = Orlop::new(&args.program(), &args.dir, shape)?;
     for case in Case::ALL {
         orlop.prepare(case)?;
         let cost = orlop.prune()?;
-        println!("{}, {chunks} chunks of 1 byte, {layout:?}:", case.text());
+        println!("{}, {chunks} chunks of 1 byte, {dead} % dead, {layout:?}:", case.text());
         show("orlop", &[cost]);
         print!("{}", std::fs::read_to_string(orlop.log())?);
     }

@@ -6,7 +6,10 @@ mod check;
 mod filter;
 mod init;
 mod key;
+mod prune;
+mod repair;
 mod restore;
+mod retention;
 mod size;
 mod volume;
 
@@ -16,7 +19,10 @@ pub(crate) use check::{CheckArgs, Subset};
 pub(crate) use filter::{FilterArgs, LabelArg, LsArgs, NarrowArgs, ShowArgs};
 pub(crate) use init::{Chunker, InitArgs};
 pub(crate) use key::{KeyCommand, NewSecretArgs, RoleArg};
+pub(crate) use prune::{PruneArgs, RetentionCommand, SessionCommand, Time, UndeleteArgs, Unused};
+pub(crate) use repair::RepairArgs;
 pub(crate) use restore::RestoreArgs;
+pub(crate) use retention::{ExplainArgs, ForgetArgs, KeepArgs};
 pub(crate) use size::Size;
 pub(crate) use volume::{VolumeArg, twice};
 
@@ -117,9 +123,27 @@ pub(crate) enum Command {
     /// Verify the repository: that all is there and, if asked, that all content is as it was
     #[command(after_help = check::EXAMPLES)]
     Check(CheckArgs),
+    /// Make the index anew from the packs, and mark what is lost
+    #[command(after_help = repair::EXAMPLES)]
+    Repair(RepairArgs),
     /// Verify the checksums of all packs, without a key
     #[command(after_help = check::SCRUB_EXAMPLES)]
     Scrub,
+    /// Drop snapshots, by name or by rules that say which stay
+    #[command(after_help = retention::FORGET_EXAMPLES)]
+    Forget(Box<ForgetArgs>),
+    /// Get the space back that no snapshot needs
+    #[command(after_help = prune::PRUNE_EXAMPLES)]
+    Prune(PruneArgs),
+    /// Bring a forgotten snapshot back, as a new one
+    #[command(after_help = prune::UNDELETE_EXAMPLES)]
+    Undelete(UndeleteArgs),
+    /// Look at rules that say which snapshots stay
+    #[command(subcommand)]
+    Retention(Box<RetentionCommand>),
+    /// Look at backups that have not ended
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Manage who may open the repository
     #[command(subcommand)]
     Key(KeyCommand),

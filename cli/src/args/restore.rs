@@ -14,6 +14,7 @@ Examples:
   orlop restore latest --volume shop/data=/srv/restored.img
   orlop restore latest --volume shop/data=/dev/vg0/data --force --verify
   orlop restore 5f0c9a31 --target /srv/restored
+  orlop restore 5f0c9a31 --target /srv/restored --allow-damaged
   orlop restore latest --manifests restored/ --name 'nightly-*'";
 
 /// `restore`.
@@ -38,6 +39,9 @@ pub(crate) struct RestoreArgs {
     /// Read the volumes back and compare
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Restore what is there of a damaged snapshot: zeros where content is lost, and say where; exit code 3
+    #[arg(long)]
+    pub(crate) allow_damaged: bool,
     #[command(flatten)]
     pub(crate) filter: NarrowArgs,
 }

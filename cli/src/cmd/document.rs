@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 pub(super) fn summary(entry: &SnapshotEntry) -> Value {
     let mut shown = announced(&entry.snapshot);
     shown["forgotten"] = entry.forgotten.into();
+    shown["damaged"] = entry.damaged.into();
     shown
 }
 
@@ -59,6 +60,7 @@ pub(super) fn full(entry: &SnapshotEntry) -> Value {
         "status": status(snapshot.status),
         "tool": snapshot.tool,
         "forgotten": entry.forgotten,
+        "damaged": entry.damaged,
     })
 }
 

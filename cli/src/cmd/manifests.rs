@@ -1,7 +1,7 @@
 //! Manifests of a snapshot: their names in a tree, their content, their files.
 
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::format::Snapshot;
 use k8s_source::manifest::file_name;
 use repository::Repository;
@@ -40,6 +40,11 @@ pub(super) struct Manifests {
 }
 
 impl Manifests {
+    /// Of a snapshot whose table of contents is lost.
+    pub(super) fn none() -> Self {
+        Manifests { catalogue: None, entries: Vec::new() }
+    }
+
     /// Reads the table of contents.
     pub(super) async fn open(
         context: &Context,
@@ -47,7 +52,7 @@ impl Manifests {
         snapshot: &Snapshot,
     ) -> Result<Self, Failure> {
         if snapshot.catalogue.is_none() {
-            return Ok(Manifests { catalogue: None, entries: Vec::new() });
+            return Ok(Self::none());
         }
         let reader = reader(context, repository).await?;
         let catalogue = context.exec.unless_cancelled(Catalogue::open(&reader, snapshot)).await?;
@@ -90,12 +95,25 @@ pub(super) fn check_free(dir: &Path, entries: &[ManifestEntry], force: bool) -> 
     Ok(())
 }
 
-/// Writes one JSON file per manifest. They may hold Secrets: only their owner can read them.
-pub(super) async fn write(context: &Context, manifests: &Manifests, dir: &Path) -> Result<u64, Failure> {
+/// Writes one JSON file per manifest. They may hold Secrets: only their owner can read them. Gives
+/// the bytes written, and the paths of those that are lost, which end it unless `allow_damaged`.
+pub(super) async fn write(
+    context: &Context,
+    manifests: &Manifests,
+    dir: &Path,
+    allow_damaged: bool,
+) -> Result<(u64, Vec<String>), Failure> {
     make_dir(dir)?;
     let mut written: u64 = 0;
+    let mut lost = Vec::new();
     for entry in &manifests.entries {
-        let json = manifests.read(context, entry).await?;
+        let json = match manifests.read(context, entry).await {
+            Err(failure) if allow_damaged && failure.exit() == Exit::Damage => {
+                lost.push(entry.path.clone());
+                continue;
+            }
+            read => read?,
+        };
         let path = dir.join(&entry.file);
         if let Some(parent) = path.parent() {
             make_dir(parent)?;
@@ -103,7 +121,7 @@ pub(super) async fn write(context: &Context, manifests: &Manifests, dir: &Path) 
         write_file(&path, &json).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
         written = written.saturating_add(json.len() as u64);
     }
-    Ok(written)
+    Ok((written, lost))
 }
 
 /// A folder that only its owner can enter, and those above it.

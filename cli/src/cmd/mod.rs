@@ -6,9 +6,13 @@ mod check;
 mod document;
 mod init;
 mod key;
+mod lost;
 mod ls;
 mod manifests;
+mod prune;
+mod repair;
 mod restore;
+mod retention;
 mod select;
 mod show;
 mod snapshots;
@@ -31,7 +35,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Cat(args) => cat::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Scrub => check::scrub(context).await,
+        Command::Forget(args) => retention::forget(context, *args).await,
+        Command::Prune(args) => prune::run(context, args).await,
+        Command::Undelete(args) => prune::undelete(context, args).await,
+        Command::Retention(command) => retention::run(context, *command).await,
+        Command::Session(command) => prune::session(context, command).await,
         Command::Key(command) => key::run(context, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,15 +1,17 @@
 //! `restore`: volumes to files and devices, manifests to files.
 
+use super::lost::{self, ALL_MANIFESTS};
 use super::manifests::{self, Manifests};
 use super::select;
 use crate::args::{RestoreArgs, VolumeArg, twice};
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::format::Snapshot;
 use crate::text;
 use repository::Repository;
 use repository::restore::{RestoreReport, RestoreRequest, RestoreVolume, restore};
 use serde::Serialize;
+use serde_json::Value;
 use std::path::Path;
 
 /// The words of the contract.
@@ -22,6 +24,8 @@ struct Summary {
     bytes_written: u64,
     bytes_fetched: u64,
     store_requests: u64,
+    /// Volumes and manifests of which something is lost: nothing without `--allow-damaged`.
+    lost: Value,
     duration_seconds: f64,
 }
 
@@ -34,10 +38,19 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
         Some(dir) => volumes_below(dir, &snapshot),
         None => args.volumes.into_iter().map(|v| RestoreVolume { name: v.name, target: v.path }).collect(),
     };
+    let mut lost_manifests = Vec::new();
     let dir = args.manifests.or_else(|| args.target.as_ref().map(|dir| dir.join("manifests")));
     let manifests = match dir {
         Some(dir) => {
-            let manifests = Manifests::open(context, &repository, &snapshot).await?;
+            let opened = Manifests::open(context, &repository, &snapshot).await;
+            let manifests = match opened {
+                Err(failure) if args.allow_damaged && failure.exit() == Exit::Damage => {
+                    context.output.warn(&failure.to_string());
+                    lost_manifests.push(ALL_MANIFESTS.to_owned());
+                    Manifests::none()
+                }
+                opened => opened?,
+            };
             manifests::check_free(&dir, &manifests.entries, args.force)?;
             Some((dir, manifests))
         }
@@ -48,8 +61,13 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
     }
     let mut report = RestoreReport::default();
     if !volumes.is_empty() {
-        let request =
-            RestoreRequest { snapshot: snapshot.clone(), volumes, force: args.force, verify: args.verify };
+        let request = RestoreRequest {
+            snapshot: snapshot.clone(),
+            volumes,
+            force: args.force,
+            verify: args.verify,
+            allow_damaged: args.allow_damaged,
+        };
         let (progress, display) = context.progress();
         let result = restore(&repository, request, &progress).await;
         drop(display);
@@ -57,12 +75,18 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
     }
     let mut count = 0;
     if let Some((dir, manifests)) = manifests {
-        let written = manifests::write(context, &manifests, &dir).await?;
+        let (written, mut lost) = manifests::write(context, &manifests, &dir, args.allow_damaged).await?;
         report.bytes_restored += written;
         report.bytes_written += written;
-        count = manifests.entries.len() as u64;
+        count = (manifests.entries.len() - lost.len()) as u64;
+        lost_manifests.append(&mut lost);
     }
-    told(context, &repository, &snapshot, &report, count)
+    told(context, &repository, &snapshot, &report, (count, &lost_manifests))?;
+    if report.lost.is_empty() && lost_manifests.is_empty() {
+        return Ok(());
+    }
+    let what = format!("snapshot {} is damaged: not all of it could be restored", snapshot.sid);
+    Err(Failure::Said(Exit::Partial, what))
 }
 
 fn check_targets(volumes: &[VolumeArg]) -> Result<(), Failure> {
@@ -119,7 +143,7 @@ fn told(
     repository: &Repository,
     snapshot: &Snapshot,
     report: &RestoreReport,
-    manifests: u64,
+    (manifests, lost_manifests): (u64, &[String]),
 ) -> Result<(), Failure> {
     let summary = Summary {
         snapshot_id: snapshot.sid.to_string(),
@@ -129,11 +153,13 @@ fn told(
         bytes_written: report.bytes_written,
         bytes_fetched: report.bytes_fetched,
         store_requests: repository.store().stats().requests,
+        lost: lost::document(&report.lost, lost_manifests),
         duration_seconds: context.duration_seconds(),
     };
     if context.output.json() {
         return context.output.summary(summary);
     }
+    lost::lines(&report.lost, lost_manifests).iter().try_for_each(|line| context.output.line(line))?;
     context.output.told(format!(
         "{} and {} of snapshot {} restored: {}, {} written, {} fetched, {}, {:.1} s",
         text::count(summary.volumes, "volume"),

@@ -39,6 +39,9 @@ fn lines(entry: &SnapshotEntry) -> Vec<String> {
     if entry.forgotten {
         add("forgotten", "yes");
     }
+    if entry.damaged {
+        add("damaged", "yes, in part lost: restore --allow-damaged says what");
+    }
     if let Some(catalogue) = snapshot.catalogue {
         add("manifests", &text::bytes(catalogue.size));
     }

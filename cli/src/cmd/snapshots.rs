@@ -46,6 +46,9 @@ fn row(entry: &SnapshotEntry) -> Vec<String> {
     if entry.forgotten {
         name.push_str(" (forgotten)");
     }
+    if entry.damaged {
+        name.push_str(" (damaged)");
+    }
     vec![
         short_id(&entry.id),
         text::time(snapshot.time),

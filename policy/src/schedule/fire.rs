@@ -7,6 +7,8 @@ use std::iter::successors;
 
 /// How far ahead the next slot is looked for. The longest wait is 40 years: a fifth Sunday in February from 2088 on.
 const DAYS_MAX: usize = 41 * 366;
+/// How far back missed slots are looked for: the longest wait, and less than `DAYS_MAX` days with a slot each.
+const MISSED_MAX_MS: u64 = 40 * 366 * 86_400_000;
 
 /// A slot whose backup is to be made now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +60,10 @@ fn newest_slot(policy: &SchedulePolicy, kind: ScheduleType, last_ms: u64, now_ms
         let since = now_ms.checked_sub(last_ms)?;
         return (since >= every).then(|| now_ms - since % every);
     }
-    // calendars repeat, so that there is no need to look at more than the longest wait
-    let start = last_ms.max(now_ms.saturating_sub(DAYS_MAX as u64 * 86_400_000));
+    let start = last_ms.max(now_ms.saturating_sub(MISSED_MAX_MS));
     let first = next_fire(policy, kind, start)?;
-    successors(Some(first), |slot| next_fire(policy, kind, *slot)).take_while(|slot| *slot <= now_ms).last()
+    let slots = successors(Some(first), |slot| next_fire(policy, kind, *slot)).take(DAYS_MAX);
+    slots.take_while(|slot| *slot <= now_ms).last()
 }
 
 /// `SCHEDULE-TYPE-YYYY-MM-DD-hhmmss`, in UTC: an hour that comes twice must not give two backups one name.

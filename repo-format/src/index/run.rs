@@ -244,7 +244,10 @@ pub fn parse_run<B: AsRef<[u8]>>(records: &[(RecordType, Id, B)]) -> Result<Run>
     let of = |wanted| body.iter().filter(move |(record_type, _, _)| *record_type == wanted);
     let packs = parse_pack_table(of(RecordType::PackTable).map(|(_, id, part)| (id, part.as_ref())), &head)?;
     let blocks = of(RecordType::Entries).map(|(_, id, block)| (id, block.as_ref()));
-    let entries = parse_entries(blocks, &head)?;
+    // exactly what is there, if the head is right: growing would take up to three times as much for a moment
+    let most = of(RecordType::Entries).count().saturating_mul(ENTRIES_PER_BLOCK);
+    let expected = usize::try_from(head.entry_count).unwrap_or(usize::MAX);
+    let entries = parse_entries(blocks, &head, most.min(expected))?;
     Ok(Run { head, packs, entries })
 }
 
@@ -296,8 +299,12 @@ fn parse_pack_row(bytes: &[u8]) -> Result<PackRow> {
     Ok(row)
 }
 
-fn parse_entries<'a>(blocks: impl Iterator<Item = (&'a Id, &'a [u8])>, head: &RunHead) -> Result<Vec<Entry>> {
-    let mut entries: Vec<Entry> = Vec::new();
+fn parse_entries<'a>(
+    blocks: impl Iterator<Item = (&'a Id, &'a [u8])>,
+    head: &RunHead,
+    capacity: usize,
+) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(capacity);
     for (id, block) in blocks {
         let start = entries.len();
         if !start.is_multiple_of(ENTRIES_PER_BLOCK) {

@@ -26,15 +26,17 @@ const NAMES_MAX: u32 = 8;
 /// How often the deletion records may change while the session mends.
 const ROUNDS_MAX: u32 = 64;
 
-/// Publishes `snapshot`, whose records are all acknowledged and listed in runs.
-pub(super) async fn commit(session: &mut Session, snapshot: &mut Snapshot) -> Result<Commit> {
+/// Publishes `snapshot`, whose records are all acknowledged and listed in runs; `oldest` is the lowest
+/// `built` of the runs that the session has believed.
+pub(super) async fn commit(session: &mut Session, snapshot: &mut Snapshot, oldest: u64) -> Result<Commit> {
     let mut leftovers = Vec::new();
+    let mut oldest = oldest.min(session.gc.sweeps);
     for _ in 0..NAMES_MAX {
         let Some((object, pending)) = announce(session, snapshot).await? else {
             snapshot.sid = session.repository.env().snapshot_id()?;
             continue;
         };
-        if !look_again(session, snapshot).await? {
+        if !look_again(session, snapshot, &mut oldest).await? {
             leftovers.push(pending);
             clean(session, &leftovers).await;
             return Ok(Commit::Overtaken);
@@ -116,8 +118,8 @@ async fn wait_delta(session: &Session) -> Result<()> {
 }
 
 /// c4: reads the deletion records again and mends until nothing that the snapshot needs is
-/// condemned. False if the session is behind the newest floor, or cannot mend.
-async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> {
+/// condemned. False if the session or the `oldest` run is behind the newest floor, or it cannot mend.
+async fn look_again(session: &mut Session, snapshot: &Snapshot, oldest: &mut u64) -> Result<bool> {
     let env = session.repository.env().clone();
     if env.breaks(Mutant::NoRecheckAtC4) {
         return Ok(true);
@@ -125,8 +127,7 @@ async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> 
     for _ in 0..ROUNDS_MAX {
         let now = gc::view(&session.repository).await?;
         // runs that the session relied on may fall below the floor, too
-        let oldest = session.gc.sweeps.min(session.sealer.claims.index().lowest_built());
-        if now.newest_floor > oldest && !env.breaks(Mutant::NoFloor) {
+        if now.newest_floor > *oldest && !env.breaks(Mutant::NoFloor) {
             return Ok(false);
         }
         let parent_gone = session.parents.iter().any(|sid| now.forgotten.contains(sid))
@@ -135,9 +136,8 @@ async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> 
         if !parent_gone && !condemned {
             return Ok(true);
         }
-        if !mend(session, snapshot, &now).await? {
-            return Ok(false);
-        }
+        let Some(built) = mend(session, snapshot, &now).await? else { return Ok(false) };
+        *oldest = built.min(*oldest);
         wait_delta(session).await?;
     }
     Err(Error::Conflict {
@@ -146,12 +146,13 @@ async fn look_again(session: &mut Session, snapshot: &Snapshot) -> Result<bool> 
 }
 
 /// Gives every record of the snapshot a location that is not condemned: there is one already, or
-/// it is copied out of its condemned pack. False if neither can be done.
-async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Result<bool> {
+/// it is copied out of its condemned pack. Gives the lowest `built` of the runs that were believed;
+/// nothing if neither can be done.
+async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Result<Option<u64>> {
     match super::mend::mend(session, snapshot, now).await {
-        Ok(()) => Ok(true),
+        Ok(built) => Ok(Some(built)),
         // a record without any copy left: the sources are read again
-        Err(error) if error.kind() == crate::ErrorKind::Damage => Ok(false),
+        Err(error) if error.kind() == crate::ErrorKind::Damage => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -15,18 +15,21 @@ use repo_format::{Id, PackId};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-/// Walks the whole snapshot; every record without an uncondemned location is copied.
-pub(super) async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Result<()> {
+/// Walks the whole snapshot; every record without an uncondemned location is copied. Gives the lowest
+/// `built` of the runs that were believed.
+pub(super) async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcView) -> Result<u64> {
     let repository = session.repository.clone();
     let listing = index::list_runs(&repository).await?;
-    // a run below the floor of an unfinished plan may be ignored once that has its sweep
+    // what only an older run knows is about to be unknown
     let floor = if repository.env().breaks(Mutant::NoFloor) { 0 } else { now.newest_floor };
     let (all, problems) = index::load(&repository, &listing, floor, &HashSet::new()).await?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
+    let lowest_built = all.lowest_built();
     let reader = Reader::new(repository, Arc::new(all));
-    mend_from(session, snapshot, &reader, &now.condemned).await
+    mend_from(session, snapshot, &reader, &now.condemned).await?;
+    Ok(lowest_built)
 }
 
 /// As [`mend`], with records looked up by `reader`.

@@ -138,7 +138,8 @@ async fn run(
     }
     session.progress.phase("finishing");
     repository.exec().unless_cancelled(session.flush()).await?;
-    match commit::commit(session, &mut snapshot).await? {
+    let oldest = session.sealer.claims.index().lowest_built();
+    match commit::commit(session, &mut snapshot, oldest).await? {
         Commit::Done(sid) => {
             session.report.snapshot_id = Some(sid);
             Ok(Some(std::mem::take(&mut session.report)))

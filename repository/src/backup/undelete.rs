@@ -34,13 +34,14 @@ pub(crate) async fn commit_again(
         progress.phase("bringing records back");
         let view = session.gc.clone();
         let index = everything(repository, &view).await?;
+        let oldest = index.lowest_built();
         let reader = Reader::new(repository.clone(), Arc::new(index));
         repository
             .exec()
             .unless_cancelled(mend_from(&mut session, &snapshot, &reader, &view.condemned))
             .await?;
         progress.phase("finishing");
-        if let Commit::Done(sid) = commit::commit(&mut session, &mut snapshot).await? {
+        if let Commit::Done(sid) = commit::commit(&mut session, &mut snapshot, oldest).await? {
             return Ok(sid);
         }
     }
@@ -53,7 +54,8 @@ pub(crate) async fn commit_again(
 /// name them any more.
 async fn everything(repository: &Repository, view: &GcView) -> Result<Index> {
     let listing = index::list_runs(repository).await?;
-    let (known, problems) = index::load(repository, &listing, view.floor, &HashSet::new()).await?;
+    // what only an older run knows is about to be unknown
+    let (known, problems) = index::load(repository, &listing, view.newest_floor, &HashSet::new()).await?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
@@ -86,5 +88,5 @@ async fn everything(repository: &Repository, view: &GcView) -> Result<Index> {
             clen: row.clen,
         }));
     }
-    Ok(Index::new(packs, entries))
+    Ok(Index::new(packs, entries).with_lowest_built(known.lowest_built()))
 }

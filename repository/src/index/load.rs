@@ -83,6 +83,9 @@ type RunRead = BoxFuture<'static, (RunFile, Result<Found>)>;
 pub(crate) struct RunStream {
     repository: Repository,
     in_flight: usize,
+    /// Bytes of runs on their way at most, but for a single one.
+    len_max: u64,
+    len: u64,
     waiting: VecDeque<RunFile>,
     reads: FuturesOrdered<RunRead>,
     done: HashSet<PackId>,
@@ -98,6 +101,8 @@ impl RunStream {
         RunStream {
             repository: repository.clone(),
             in_flight: in_flight.max(1),
+            len_max: u64::MAX,
+            len: 0,
             waiting: listing.runs.into(),
             reads: FuturesOrdered::new(),
             done: HashSet::new(),
@@ -107,14 +112,24 @@ impl RunStream {
         }
     }
 
+    /// With no more than so many bytes of runs on their way, as they lie in the store: opened they take some four
+    /// times as much.
+    pub(crate) fn with_len_max(mut self, len_max: u64) -> Self {
+        self.len_max = len_max;
+        self
+    }
+
     /// The next run; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<(RunFile, Run)>> {
         loop {
             self.repository.exec().check_cancelled()?;
             while self.reads.len() < self.in_flight
-                && let Some(file) = self.waiting.pop_front()
+                && let Some(file) = self.waiting.pop_front_if(|file| {
+                    self.reads.is_empty() || self.len.saturating_add(file.len) <= self.len_max
+                })
             {
                 if !self.done.contains(&file.pack_id) {
+                    self.len = self.len.saturating_add(file.len);
                     let repository = self.repository.clone();
                     self.reads.push_back(Box::pin(async move {
                         let found = read_run(&repository, &file).await;
@@ -122,7 +137,11 @@ impl RunStream {
                     }));
                 }
             }
-            match self.reads.next().await {
+            let read = self.reads.next().await;
+            if let Some((file, _)) = &read {
+                self.len = self.len.saturating_sub(file.len);
+            }
+            match read {
                 Some((_, Ok(Found::Gone))) => self.some_gone = true,
                 Some((file, Ok(Found::Foreign))) => drop(self.done.insert(file.pack_id)),
                 Some((file, Ok(Found::Run(run)))) => {

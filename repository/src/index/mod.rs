@@ -4,7 +4,7 @@ mod load;
 mod merge;
 mod write;
 
-pub(crate) use load::{Found, Listing, RunFile, RunStream, list_runs, load, open_run, read_run};
+pub(crate) use load::{Found, RunFile, RunStream, list_runs, load, open_run, read_run};
 pub(crate) use merge::{MergeLimits, MergePlan, RunInfo, merge, run_infos};
 pub(crate) use write::{RunWriter, pack_row};
 

@@ -23,6 +23,8 @@ pub(super) struct Seen {
     pub(super) sids: BTreeSet<SnapshotId>,
     /// Pages below which everything was marked.
     pub(super) walked: Walked,
+    /// Packs that keep what they need.
+    pub(super) keepers: BTreeSet<PackId>,
 }
 
 /// What the second look found.
@@ -69,7 +71,10 @@ impl Prune<'_> {
         }
         if !Self::is_swept(&now, &plan) {
             let sees_again = !self.breaks(Mutant::NoRelistAtP5);
-            let verdict = if sees_again { self.verdict(state, &plan, seen, &listed).await? } else { None };
+            let verdict = if sees_again { self.verdict(state, &plan, seen).await? } else { None };
+            if verdict.is_none() && sees_again && self.is_overtaken(&plan).await? {
+                return Ok(Round::Again);
+            }
             let verdict = match verdict {
                 Some(verdict) => verdict,
                 None if sees_again => Verdict { condemned: Vec::new(), lowest_built: 0 },
@@ -90,16 +95,33 @@ impl Prune<'_> {
         Ok(Round::Done)
     }
 
+    /// What was found missing may have gone for good reasons if a newer generation has come: by its
+    /// records it has to be looked at again (ADR 11).
+    async fn is_overtaken(&mut self, plan: &Record<Plan>) -> Result<bool> {
+        let now = gc::state(self.repository).await?;
+        let is_overtaken = now.plan.as_ref().is_some_and(|newest| newest.g > plan.g);
+        if is_overtaken {
+            self.report.lost.clear();
+        }
+        Ok(is_overtaken)
+    }
+
     /// p5. Nothing if a root lacks something, or cannot be read: then nothing is condemned.
     async fn verdict(
         &mut self,
         state: &GcState,
         plan: &Record<Plan>,
         seen: Option<Seen>,
-        listed: &PackList,
     ) -> Result<Option<Verdict>> {
         self.progress.phase("looking again");
         let (pendings, finals) = self.read_roots(true).await?;
+        let listed = &list_packs(self.repository).await?;
+        let keepers = seen.iter().flat_map(|seen| &seen.keepers);
+        if let Some(pack) = keepers.copied().find(|pack| !listed.contains_key(pack)) {
+            // what it kept has no other location that was chosen (ADR 12)
+            self.report.warnings.push(format!("pack {pack} has vanished meanwhile: nothing is condemned"));
+            return Ok(None);
+        }
         let keeps_dead = self.breaks(Mutant::DeadLocationInP5);
         let view = state.view();
         let inventory =

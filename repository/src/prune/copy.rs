@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Packs on their way to the store.
 const UPLOADS: usize = 1;
+/// Bytes of records that are put together.
+const PART_LEN: usize = 1 << 20;
 /// Runs are published after this many packs: what a crash can make the next prune copy again.
 const RUN_PACKS: usize = 16;
 
@@ -43,8 +45,29 @@ struct Open {
     len: PackLen,
     keys: Vec<KeyRow>,
     numbers: BTreeMap<[u8; 32], u8>,
+    /// Full parts, and the one that is being filled: records may be tiny, and each part costs a write.
     parts: Vec<Bytes>,
+    part: Vec<u8>,
     rows: Vec<Row>,
+}
+
+impl Open {
+    /// Adds sealed bytes. They are copied: few records must not keep all of their old packs in memory.
+    fn add(&mut self, sealed: &[u8]) {
+        if self.part.len() + sealed.len() > PART_LEN {
+            self.end_part();
+        }
+        if self.part.capacity() == 0 {
+            self.part.reserve_exact(PART_LEN.max(sealed.len()));
+        }
+        self.part.extend_from_slice(sealed);
+    }
+
+    fn end_part(&mut self) {
+        if !self.part.is_empty() {
+            self.parts.push(std::mem::take(&mut self.part).into());
+        }
+    }
 }
 
 /// What a copy came to.
@@ -113,26 +136,21 @@ impl Copier<'_> {
         let (repository, info, bytes) = (self.repository.clone(), pack.clone(), object.clone());
         let opened = self.repository.exec().cpu(move || open_whole(&repository, &info, &bytes));
         let trailer = opened.await??;
-        let wanted = trailer.rows().iter().enumerate().filter(|(n, _)| Confirmed::is_set(rows, *n));
-        let wanted_len = wanted.fold(0u64, |sum, (_, row)| sum + u64::from(row.clen));
-        // few records must not keep all of their old packs in memory
-        let is_sparse = wanted_len < object.len() as u64 / 2;
         for (n, row) in trailer.rows().iter().enumerate().filter(|(n, _)| Confirmed::is_set(rows, *n)) {
             let range = trailer
                 .range(n)
                 .and_then(|range| Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?));
-            let sealed = range.filter(|range| range.end <= object.len()).map(|range| object.slice(range));
+            let sealed = range.and_then(|range| object.get(range));
             let key = trailer.key_of(row);
             let (Some(sealed), Some(key)) = (sealed, key) else {
                 return Err(Error::damage(name, "a record lies outside the object"));
             };
-            let sealed = if is_sparse { Bytes::copy_from_slice(&sealed) } else { sealed };
             self.push(pack.class, key, row, sealed).await?;
         }
         Ok(())
     }
 
-    async fn push(&mut self, class: PackClass, key: &KeyRow, row: &Row, sealed: Bytes) -> Result<()> {
+    async fn push(&mut self, class: PackClass, key: &KeyRow, row: &Row, sealed: &[u8]) -> Result<()> {
         let at = usize::from(class != PackClass::Data);
         let [data, map] = self.target_len;
         let target_len = if at == 0 { data } else { map };
@@ -156,7 +174,7 @@ impl Copier<'_> {
         open.len.add_record(row.clen);
         open.rows.push(Row { key: number, ..*row });
         self.copied_len += sealed.len() as u64;
-        open.parts.push(sealed);
+        open.add(sealed);
         Ok(())
     }
 

@@ -68,14 +68,21 @@ impl Inputs<'_> {
         result
     }
 
-    /// The newest complete snapshot of each group, or the newest at all where none is complete.
+    /// One snapshot of each group in which all that is worth keeping is marked: the newest complete one,
+    /// or the newest at all where none is complete.
     fn last_of_groups(&self, given_up: &BTreeSet<SnapshotId>) -> BTreeSet<SnapshotId> {
-        let mut newest: BTreeMap<&str, (bool, u64, SnapshotId)> = BTreeMap::new();
+        /// Worth, time, name; and the worth of the best that nobody has marked.
+        type Group = ((bool, u64, SnapshotId), Option<bool>);
+        let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
         for one in self.finals.finals.iter().filter(|one| !given_up.contains(&one.root.sid)) {
             let rank = (one.is_complete, one.time_ms, one.root.sid);
-            newest.entry(&one.group).and_modify(|best| *best = rank.max(*best)).or_insert(rank);
+            let unmarked = (!self.markers.plain.contains(&one.root.sid)).then_some(one.is_complete);
+            let (best, free) = groups.entry(&one.group).or_insert((rank, unmarked));
+            *best = rank.max(*best);
+            *free = unmarked.max(*free);
         }
-        newest.into_values().map(|(_, _, sid)| sid).collect()
+        let is_last = |(best, free): &Group| free.is_none_or(|is_complete| best.0 && !is_complete);
+        groups.into_values().filter(is_last).map(|((.., sid), _)| sid).collect()
     }
 }
 

@@ -12,6 +12,13 @@ use repo_format::{PackId, SnapshotId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+/// Runs fetched at the same time...
+const RUNS_IN_FLIGHT: usize = 4;
+/// ...unless they are longer than this part of the memory.
+const RUNS_SHARE: u64 = 16;
+/// Entries added before the budget is looked at.
+const SETTLE_ENTRIES: usize = 1 << 16;
+
 /// Writer of what prune itself writes: no session has this name.
 pub(super) const PRUNE_SID: SnapshotId = SnapshotId([0; 16]);
 
@@ -88,14 +95,14 @@ impl Inventory {
             runs: Vec::new(),
         };
         let mut page_entries = Vec::new();
-        let in_flight = if repository.exec().memory_len() >= 192 << 20 { 2 } else { 1 };
-        let mut stream = RunStream::new(repository, list_runs(repository).await?, in_flight);
+        let len_max = repository.exec().memory_len() / RUNS_SHARE;
+        let listing = list_runs(repository).await?;
+        let mut stream = RunStream::new(repository, listing, RUNS_IN_FLIGHT).with_len_max(len_max);
         while let Some((file, run)) = stream.next().await? {
             let (built, entries) = (run.head.built, run.head.entry_count);
             inventory.runs.push(RunInfo { file, built, entries });
             if built >= floor {
-                inventory.add(&run, view, keeps_dead, &mut page_entries);
-                inventory.entries.settle().await?;
+                inventory.add(&run, view, keeps_dead, &mut page_entries).await?;
             }
         }
         if let Some(problem) = stream.problems.into_iter().next() {
@@ -105,25 +112,35 @@ impl Inventory {
         Ok(inventory)
     }
 
-    fn add(&mut self, run: &Run, view: &GcView, keeps_dead: bool, page_entries: &mut Vec<Entry>) {
+    async fn add(
+        &mut self,
+        run: &Run,
+        view: &GcView,
+        keeps_dead: bool,
+        page_entries: &mut Vec<Entry>,
+    ) -> Result<()> {
         let mut numbers = Vec::with_capacity(run.packs.len());
         for row in &run.packs {
             let is_dead = view.dead.contains(&row.pack_id) && !keeps_dead;
             numbers.push((!is_dead).then(|| self.number(row)));
         }
-        for entry in &run.entries {
-            let Some(Some(number)) = numbers.get(entry.pack as usize) else { continue };
-            let mut item: EntryItem = [0; 24];
-            let (id, rest) = item.split_at_mut(16);
-            id.copy_from_slice(&entry.id);
-            let (pack, clen) = rest.split_at_mut(4);
-            pack.copy_from_slice(&number.to_be_bytes());
-            clen.copy_from_slice(&entry.clen.to_be_bytes());
-            self.entries.push(item);
-            if self.packs.get(*number as usize).is_some_and(|pack| pack.class == PackClass::Map) {
-                page_entries.push(Entry { id: entry.id, pack: *number, clen: entry.clen });
+        for part in run.entries.chunks(SETTLE_ENTRIES) {
+            for entry in part {
+                let Some(Some(number)) = numbers.get(entry.pack as usize) else { continue };
+                let mut item: EntryItem = [0; 24];
+                let (id, rest) = item.split_at_mut(16);
+                id.copy_from_slice(&entry.id);
+                let (pack, clen) = rest.split_at_mut(4);
+                pack.copy_from_slice(&number.to_be_bytes());
+                clen.copy_from_slice(&entry.clen.to_be_bytes());
+                self.entries.push(item);
+                if self.packs.get(*number as usize).is_some_and(|pack| pack.class == PackClass::Map) {
+                    page_entries.push(Entry { id: entry.id, pack: *number, clen: entry.clen });
+                }
             }
+            self.entries.settle().await?;
         }
+        Ok(())
     }
 
     fn number(&mut self, row: &repo_format::index::PackRow) -> u32 {

@@ -20,6 +20,8 @@ pub(crate) mod roots;
 mod sessions;
 mod spill;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use report::{MaxUnused, PlannedPack, PrunePlan, PruneReport, Reason, RunsPlan};
 pub(crate) use sessions::end_session;
@@ -215,7 +217,9 @@ impl Prune<'_> {
                 self.report.warnings.push(text);
                 return Ok(Round::Done);
             }
-            self.may_resume(plan)?;
+            if self.withdraw_dead(plan).await? {
+                return Ok(Round::Again);
+            }
             return self.resume(&state, plan.clone()).await;
         }
         self.delete_due(&state).await?;

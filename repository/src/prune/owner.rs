@@ -74,18 +74,32 @@ impl Prune<'_> {
         Ok(Some((n, Owner::parse(&body).named(name)?.proc)))
     }
 
-    /// Whether an unfinished plan may be ended by this process.
-    pub(super) fn may_resume(&self, plan: &Record<Plan>) -> Result<()> {
-        let Some((_, Some(proc))) = plan_of(&plan.name) else { return Ok(()) };
-        if self.options.take_over == Some(proc) {
-            return Ok(());
+    /// Mode one: withdraws the unfinished plan of a process that is known to be dead (ADR 13). False
+    /// where any process may resume any plan.
+    ///
+    /// Nothing is resumed here: two that resume could put two sweeps of one generation.
+    pub(super) async fn withdraw_dead(&self, plan: &Record<Plan>) -> Result<bool> {
+        let Some((g, Some(proc))) = plan_of(&plan.name) else { return Ok(false) };
+        if self.options.take_over != Some(proc) {
+            let what = format!(
+                "{} is unfinished: its prune still runs or is dead; once it has been dead for 15 minutes, \
+                 run `orlop prune --take-over {proc}`",
+                plan.name
+            );
+            return Err(Error::Conflict { what });
         }
-        let what = format!(
-            "{} is unfinished: its prune still runs or is dead; once it is known to be dead, \
-             run `orlop prune --take-over {proc}`",
-            plan.name
-        );
-        Err(Error::Conflict { what })
+        // a sweep that has landed must be seen
+        wait_delta(self.repository).await?;
+        let listed = self.repository.store().list(GC_PREFIX).await?;
+        let other = listed.iter().map(|(name, _)| name).find(|name| {
+            **name != plan.name && plan_of(name).or(sweep_of(name)).is_some_and(|(other, _)| other >= g)
+        });
+        if let Some(other) = other {
+            return Err(Error::Conflict { what: format!("{other} has come meanwhile; run it again") });
+        }
+        self.repository.store().delete(&plan.name).await?;
+        wait_delta(self.repository).await?;
+        Ok(true)
     }
 
     /// p4 without put-if-absent: withdraws if anybody else has a record of this generation or a later one.

@@ -81,7 +81,13 @@ impl<const N: usize> Spill<N> {
 
     /// Adds an item; [`settle`](Self::settle) has to be called now and then.
     pub(super) fn push(&mut self, item: [u8; N]) {
+        let share = self.budget_len / N / BUCKET_COUNT;
         if let Some(bucket) = self.buckets.get_mut(usize::from(item[0])) {
+            if bucket.len() == bucket.capacity() {
+                // never far beyond its share of the budget, which doubling would pass by up to half
+                let step = bucket.len().max(16).min(share.saturating_sub(bucket.len()).max(share / 8 + 16));
+                bucket.reserve_exact(step);
+            }
             bucket.push(item);
             self.held += 1;
         }
@@ -101,11 +107,18 @@ impl<const N: usize> Spill<N> {
                 self.file.insert(Arc::new(made)).clone()
             }
         };
-        let buckets = std::mem::replace(&mut self.buckets, vec![Vec::new(); BUCKET_COUNT]);
+        let mut buckets = std::mem::replace(&mut self.buckets, vec![Vec::new(); BUCKET_COUNT]);
         self.held = 0;
         let (key, start) = (self.folder.key, self.file_len);
-        let written = self.folder.exec.blocking(move || write(&file, start, &key, &buckets)).await?;
-        let extents = written.map_err(|e| self.folder.failed("writing a temporary file", e))?;
+        let written = self.folder.exec.blocking(move || {
+            let extents = write(&file, start, &key, &buckets)?;
+            buckets.iter_mut().for_each(Vec::clear);
+            io::Result::Ok((extents, buckets))
+        });
+        let written = written.await?;
+        let (extents, buckets) = written.map_err(|e| self.folder.failed("writing a temporary file", e))?;
+        // their memory is used again
+        self.buckets = buckets;
         for (bucket, (offset, items)) in self.extents.iter_mut().zip(extents) {
             if items > 0 {
                 bucket.push((offset, items));

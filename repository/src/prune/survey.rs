@@ -43,6 +43,13 @@ struct Survey {
     gone: Arc<BTreeSet<u32>>,
 }
 
+impl Survey {
+    /// The listing, without all else.
+    fn into_listed(self) -> PackList {
+        self.listed
+    }
+}
+
 /// What is needed, by whose need it is.
 struct Needs {
     refs: Spill<16>,
@@ -65,7 +72,7 @@ impl Prune<'_> {
         let (view, g) = (state.view(), next_generation(state));
         let Some(survey) = self.survey(state, &view, g).await? else { return Ok(Round::Done) };
         self.progress.phase("walking maps");
-        let Some((needs, choice)) = self.needs(&survey).await? else { return Ok(Round::Done) };
+        let Some((needs, choice)) = self.needs(&survey).await? else { return self.lost(state).await };
         self.progress.phase("planning");
         let leaving = self.leaving(&survey, &view, &choice);
         let budget = (&self.folder.clone(), self.memory(2));
@@ -90,8 +97,11 @@ impl Prune<'_> {
             return Ok(Round::Done);
         }
         let Some(plan) = self.put_plan(state, &survey, g, packs).await? else { return Ok(Round::Again) };
-        let seen = self.seen(&survey, &needs);
-        self.condemn(state, plan, Some(seen), survey.listed).await
+        // what p5 needs, and no more: it reads the index once again
+        let seen = Self::seen(&survey, needs, &choice, &plan.body.candidates);
+        drop((leaving, confirmed, choice));
+        let listed = survey.into_listed();
+        self.condemn(state, plan, Some(seen), listed).await
     }
 
     /// p1 to p3, up to what is forgotten. Nothing if something that has to be known cannot be read.
@@ -381,11 +391,25 @@ impl Prune<'_> {
         Ok(Some(gc::Record { name, g, body, hash, stored_ms }))
     }
 
-    fn seen(&self, survey: &Survey, needs: &Needs) -> Seen {
+    /// Something has no location: by records of the past that may be as it should be (ADR 11).
+    async fn lost(&mut self, state: &GcState) -> Result<Round> {
+        let newest = |state: &GcState| state.plan.as_ref().map(|plan| plan.g);
+        if newest(&gc::state(self.repository).await?) == newest(state) {
+            return Ok(Round::Done);
+        }
+        self.report.lost.clear();
+        Ok(Round::Again)
+    }
+
+    fn seen(survey: &Survey, needs: Needs, choice: &Choice, candidates: &[PackId]) -> Seen {
+        let packs = survey.inventory.packs.iter().zip(&choice.uses);
+        let kept =
+            packs.filter(|(pack, used)| used.chosen > 0 && candidates.binary_search(&pack.pack_id).is_err());
+        let keepers = kept.map(|(pack, _)| pack.pack_id).collect();
         let mut sids: BTreeSet<SnapshotId> = survey.finals.finals.iter().map(|one| one.root.sid).collect();
         if !needs.is_announced_unmet {
             sids.extend(survey.pendings.roots.iter().map(|root| root.sid));
         }
-        Seen { sids, walked: needs.walked.clone() }
+        Seen { sids, walked: needs.walked, keepers }
     }
 }

@@ -11,7 +11,10 @@ mod verify;
 mod volume;
 
 use crate::progress::Progress;
-use crate::{Error, Repository, Result, vfs};
+use crate::reader::Reader;
+use crate::vfs::{self, MapWalker};
+use crate::{Error, Repository, Result};
+use repo_format::gc_record::LostVolume;
 use repo_format::snapshot::{Snapshot, Volume};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -38,10 +41,12 @@ pub struct RestoreRequest {
     pub force: bool,
     /// Each target is read back and compared with its map.
     pub verify: bool,
+    /// What is lost becomes zeros, and is reported, instead of ending the restore.
+    pub allow_damaged: bool,
 }
 
 /// What was restored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestoreReport {
     /// Volumes.
     pub volumes: u64,
@@ -51,8 +56,27 @@ pub struct RestoreReport {
     pub bytes_written: u64,
     /// Bytes read from the store.
     pub bytes_fetched: u64,
-    /// Bytes of holes.
+    /// Bytes of holes; what lost pages covered included.
     pub bytes_holes: u64,
+    /// Volumes of which something is lost, in the order restored: zeros are in the place of these
+    /// ranges, everything else is as it was.
+    pub lost: Vec<LostVolume>,
+}
+
+/// How a volume is restored.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    /// Which volume it is, for errors.
+    whose: &'a str,
+    /// Past what is lost.
+    allow_damaged: bool,
+}
+
+impl Way<'_> {
+    fn walker(self, reader: &Reader, volume: &Volume) -> Result<MapWalker> {
+        let walker = MapWalker::volume(reader, self.whose, volume)?;
+        Ok(if self.allow_damaged { walker.past_damage() } else { walker })
+    }
 }
 
 /// Restores volumes.
@@ -64,7 +88,7 @@ pub struct RestoreReport {
 /// # Errors
 /// [`Error::Usage`] for a volume that the snapshot does not have; [`Error::Role`] without the read
 /// role; [`Error::Target`] for a target that is refused or cannot be written; damage, naming the
-/// volume, the snapshot and the object, if a record has no good copy.
+/// volume, the snapshot and the object, if a record has no good copy and `allow_damaged` is not set.
 pub async fn restore(
     repository: &Repository,
     request: RestoreRequest,
@@ -92,10 +116,14 @@ pub async fn restore(
     for ((volume, _), (target, _)) in volumes.iter().zip(&targets) {
         let whose = format!("volume {} of snapshot {}", volume.name, request.snapshot.sid);
         progress.phase("restoring");
-        volume::restore(&reader, &whose, volume, target, progress, &mut report).await?;
+        let way = Way { whose: &whose, allow_damaged: request.allow_damaged };
+        let lost = volume::restore(&reader, way, volume, target, progress, &mut report).await?;
         if request.verify {
             progress.phase("verifying");
-            exec.unless_cancelled(verify::verify(&reader, &whose, volume, target, progress)).await?;
+            exec.unless_cancelled(verify::verify(&reader, way, volume, target, progress, &lost)).await?;
+        }
+        if !lost.is_empty() {
+            report.lost.push(LostVolume { name: volume.name.clone(), ranges: lost });
         }
         report.volumes += 1;
         report.bytes_restored = report.bytes_restored.saturating_add(volume.size);

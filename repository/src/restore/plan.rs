@@ -54,6 +54,8 @@ pub(super) struct Window {
     pub(super) fetches: Vec<Fetch>,
     /// Pieces that no readable trailer places.
     pub(super) unplaced: Vec<usize>,
+    /// What lost pages cover; holes, too.
+    pub(super) lost: Vec<(u64, u64)>,
 }
 
 impl Window {
@@ -76,6 +78,7 @@ pub(super) async fn next_window(mut walker: MapWalker, limits: Limits) -> Result
             }
         }
     }
+    window.lost = walker.take_lost();
     window.pieces = pieces(walker.whose(), chunks)?;
     let (located, unplaced) = locate(walker.reader(), &window.pieces).await?;
     window.fetches = coalesce(located).into_iter().flat_map(|fetch| split(fetch, limits.plain_len)).collect();

@@ -69,7 +69,13 @@ impl Lab {
 
     fn restore(&self, store: &MemoryDriver, name: &str, target: &Path) -> Result<RestoreReport> {
         let volumes = vec![RestoreVolume { name: name.into(), target: target.to_owned() }];
-        let request = RestoreRequest { snapshot: self.snapshot(store), volumes, force: false, verify: true };
+        let request = RestoreRequest {
+            snapshot: self.snapshot(store),
+            volumes,
+            force: false,
+            verify: true,
+            allow_damaged: false,
+        };
         block_on(restore(&self.open(store), request, &Arc::default()))
     }
 }
@@ -191,7 +197,7 @@ fn a_cancelled_restore_leaves_nothing() {
     let (repository, snapshot) = (lab.open(&lab.store), lab.snapshot(&lab.store));
     let volumes = vec![RestoreVolume { name: "a/b".into(), target: lab.path("target") }];
     lab.exec.cancel_handle().cancel();
-    let request = RestoreRequest { snapshot, volumes, force: false, verify: false };
+    let request = RestoreRequest { snapshot, volumes, force: false, verify: false, allow_damaged: false };
     let error = block_on(restore(&repository, request, &Arc::default())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(!lab.path("target").exists());

@@ -1,9 +1,10 @@
 //! Reading a target back.
 
+use super::Way;
 use super::target::Target;
 use crate::progress::Progress;
 use crate::reader::Reader;
-use crate::vfs::{Extent, MapWalker};
+use crate::vfs::Extent;
 use crate::{Repository, Result};
 use futures::stream::{FuturesUnordered, StreamExt};
 use repo_format::Id;
@@ -13,22 +14,31 @@ use std::sync::Arc;
 /// Read and compared in one go.
 const UNIT_LEN: u64 = 8 << 20;
 
-/// Compares every byte of a target with the volume's map: ids of chunks, zeros in holes.
+/// Compares every byte of a target with the volume's map: ids of chunks, zeros in holes and where
+/// `lost` says that content is lost.
 pub(super) async fn verify(
     reader: &Reader,
-    whose: &str,
+    way: Way<'_>,
     volume: &Volume,
     target: &Target,
     progress: &Arc<Progress>,
+    lost: &[(u64, u64)],
 ) -> Result<()> {
     let repository = reader.repository();
     let exec = repository.exec();
     target.forget_cached();
-    let mut walker = MapWalker::volume(reader, whose, volume)?;
+    let mut walker = way.walker(reader, volume)?;
     let mut running = FuturesUnordered::new();
     let mut extents = Vec::new();
     let width = exec.width().saturating_add(1).min(8);
     while walker.next_batch(&mut extents).await? {
+        for extent in &mut extents {
+            let after = lost.partition_point(|(start, _)| *start <= extent.offset);
+            let range = after.checked_sub(1).and_then(|n| lost.get(n));
+            if range.is_some_and(|(start, len)| start.saturating_add(*len) > extent.offset) {
+                extent.id = None;
+            }
+        }
         for unit in Units(extents.drain(..).peekable()) {
             if running.len() >= width
                 && let Some(done) = running.next().await

@@ -51,6 +51,38 @@ pub(crate) async fn read_all(reader: &Reader, ids: &[Id]) -> Result<Vec<Vec<u8>>
     Ok(found.into_iter().map(Option::unwrap_or_default).collect())
 }
 
+/// As [`read_all`], with nothing for what has no good copy. `fresh` keeps the index that was read once
+/// more, so that much damage does not read it again and again.
+pub(crate) async fn read_there(
+    reader: &Reader,
+    fresh: &mut Option<Reader>,
+    ids: &[Id],
+) -> Result<Vec<Option<Vec<u8>>>> {
+    let (mut found, failures) = reader.read(ids).await?;
+    if failures.is_empty() {
+        return Ok(found);
+    }
+    let (numbers, errors): (Vec<usize>, Vec<Error>) = failures.into_iter().unzip();
+    only_damage(errors)?;
+    let fresh = match fresh {
+        Some(fresh) => fresh.clone(),
+        None => fresh.insert(fresh_reader(reader.repository().clone()).await?.0).clone(),
+    };
+    let wanted: Vec<Id> = numbers.iter().filter_map(|n| ids.get(*n).copied()).collect();
+    let (again, still) = fresh.read(&wanted).await?;
+    only_damage(still.into_iter().map(|(_, error)| error).collect())?;
+    for (n, plain) in numbers.into_iter().zip(again) {
+        if let Some(slot) = found.get_mut(n) {
+            *slot = plain;
+        }
+    }
+    Ok(found)
+}
+
+fn only_damage(errors: Vec<Error>) -> Result<()> {
+    errors.into_iter().find(|error| !is_damage(error)).map_or(Ok(()), Err)
+}
+
 /// [`reader`], as a future that can be sent whatever it borrows inside.
 fn fresh_reader(repository: Repository) -> BoxFuture<'static, Result<(Reader, Vec<Error>)>> {
     Box::pin(async move { reader(&repository).await })
@@ -62,7 +94,7 @@ fn lost() -> Error {
 
 /// Bytes that are not what was written. A pack that the domain's own index names and that its key
 /// does not open is damaged, whatever kind of error that is elsewhere.
-fn is_damage(error: &Error) -> bool {
+pub(crate) fn is_damage(error: &Error) -> bool {
     // a flipped version or class byte is damage, too, where the pack is known
     matches!(error, Error::Format { .. } | Error::Damage { .. })
 }

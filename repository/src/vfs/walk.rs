@@ -1,6 +1,6 @@
 //! From the root of a map to its chunks and holes, in order and in bounded memory.
 
-use super::{read_all, within};
+use super::{read_all, read_there, within};
 use crate::error::Named;
 use crate::reader::Reader;
 use crate::{Error, Result};
@@ -46,6 +46,17 @@ pub struct MapWalker {
     levels: Vec<Level>,
     /// An all-hole volume has no pages.
     hole: Option<Extent>,
+    /// Damage is passed over, and noted here.
+    lossy: Option<Lossy>,
+}
+
+/// What a walk past damage notes.
+#[derive(Default)]
+struct Lossy {
+    /// Offset and length of what lost pages cover, rising.
+    lost: Vec<(u64, u64)>,
+    /// An index that was read after the first page was missed.
+    fresh: Option<Reader>,
 }
 
 impl MapWalker {
@@ -98,7 +109,19 @@ impl MapWalker {
     ) -> Self {
         let level = root.map(|child| Level { nodes: [Node { child, offset: 0 }].into(), leaves: false });
         let levels = level.into_iter().collect();
-        MapWalker { reader: reader.clone(), whose: whose.to_owned(), range, levels, hole }
+        MapWalker { reader: reader.clone(), whose: whose.to_owned(), range, levels, hole, lossy: None }
+    }
+
+    /// Walks past pages of which no location is good: what they cover becomes a hole, which
+    /// [`take_lost`](Self::take_lost) tells of.
+    pub(crate) fn past_damage(mut self) -> Self {
+        self.lossy = Some(Lossy::default());
+        self
+    }
+
+    /// Offsets and lengths of what was lost since this was last asked.
+    pub(crate) fn take_lost(&mut self) -> Vec<(u64, u64)> {
+        self.lossy.as_mut().map(|lossy| std::mem::take(&mut lossy.lost)).unwrap_or_default()
     }
 
     /// What the map is read with.
@@ -127,15 +150,26 @@ impl MapWalker {
             self.levels.pop();
         }
         let ids: Vec<Id> = nodes.iter().map(|node| node.child.id).filter(|id| !id.is_zero()).collect();
-        let read = read_all(&self.reader, &ids).await.map_err(|error| within(&self.whose, error))?;
-        let mut pages = read.into_iter();
+        let read = match &mut self.lossy {
+            Some(lossy) => read_there(&self.reader, &mut lossy.fresh, &ids).await,
+            None => read_all(&self.reader, &ids).await.map(|pages| pages.into_iter().map(Some).collect()),
+        };
+        let mut pages = read.map_err(|error| within(&self.whose, error))?.into_iter();
         for node in nodes {
             if node.child.id.is_zero() {
                 push(out, Extent { offset: node.offset, len: node.child.place.span(), id: None });
                 continue;
             }
-            let page = pages.next().unwrap_or_default();
-            self.take_page(&node, &page, out)?;
+            let page = pages.next().flatten();
+            let is_good = page.as_ref().is_some_and(|page| node.child.place.parse(page).is_ok());
+            match &mut self.lossy {
+                Some(lossy) if !is_good => {
+                    let len = node.child.place.span();
+                    lossy.lost.push((node.offset, len));
+                    push(out, Extent { offset: node.offset, len, id: None });
+                }
+                _ => self.take_page(&node, &page.unwrap_or_default(), out)?,
+            }
         }
         self.reader.repository().exec().check_cancelled()?;
         Ok(true)

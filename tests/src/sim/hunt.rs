@@ -46,6 +46,7 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
 }
 
 /// The mixture for a mutant; without the mutant nothing fails in it.
+#[allow(clippy::too_many_lines, reason = "one arm for each mutant")]
 pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
     dense(profile, rng);
     let lagging = |profile: &mut Profile| {

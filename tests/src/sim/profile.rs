@@ -73,10 +73,13 @@ pub struct Profile {
     /// Who stops: `Some(true)` only keepers, `Some(false)` only writers.
     pub stop_keepers: Option<bool>,
     /// Machines and their jobs, if not by chance: who keeps, and when what begins at the earliest.
-    pub script: Vec<(bool, Vec<(Range<u64>, Act)>)>,
+    pub script: Vec<Part>,
     /// The rule that is left out.
     pub mutant: Option<Mutant>,
 }
+
+/// One machine of a script: whether it is a keeper, and its jobs.
+pub type Part = (bool, Vec<(Range<u64>, Act)>);
 
 /// A job of a script.
 #[derive(Debug, Clone, Copy)]

@@ -117,7 +117,7 @@ impl Schedule {
         self.add_machines();
         self.settle()?;
         self.model.verify(&self.world, &self.base)?;
-        if self.seed % 2 == 0 { self.tidy() } else { Ok(()) }
+        if self.seed.is_multiple_of(2) { self.tidy() } else { Ok(()) }
     }
 
     /// Nothing fails any more, and the old has its week: what nobody needs must be gone afterwards.

@@ -1,0 +1,280 @@
+//! What is lost of each snapshot, to the byte: all maps are walked, past what is missing.
+
+use super::marks::{Marks, lost_volume};
+use crate::Result;
+use crate::error::Named;
+use crate::gc::GcView;
+use crate::reader::Reader;
+use crate::snapshots::SnapshotEntry;
+use crate::vfs::{Catalogue, is_damage};
+use repo_format::gc_record::LostVolume;
+use repo_format::layout::ObjectName;
+use repo_format::map::{Page, Place};
+use repo_format::snapshot::{CatalogueRoot, Snapshot};
+use repo_format::{Id, PackId, SnapshotId, limits};
+use std::collections::{BTreeMap, HashSet};
+
+/// Pages read at a time.
+const BATCH_COUNT: usize = 64;
+/// Chunks read at a time: 8 MiB at their usual longest.
+const CHUNK_COUNT: usize = 32;
+/// In the place of paths: the table of contents is lost, or this key cannot read it.
+const ALL_MANIFESTS: &str = "*";
+
+/// What is lost of one snapshot.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) volumes: Vec<LostVolume>,
+    pub(super) manifests: Vec<String>,
+    /// Something lies only in packs that a prune may condemn any moment.
+    pub(super) is_unsettled: bool,
+}
+
+impl Lost {
+    fn is_nothing(&self) -> bool {
+        *self == Lost::default()
+    }
+}
+
+/// Snapshots that have lost something, and those that are marked already.
+///
+/// As long as nothing is lost, a page that snapshots share is visited once; else each snapshot is
+/// walked by itself, since it is to be known whom the loss hurts.
+pub(super) async fn find_lost(
+    reader: &Reader,
+    entries: &[SnapshotEntry],
+    marked: &Marks,
+    view: &GcView,
+    read_data: bool,
+) -> Result<BTreeMap<SnapshotId, Lost>> {
+    let mut walker = Walker {
+        reader,
+        condemned: &view.condemned,
+        read_data,
+        can_read: reader.repository().content_secret("reading content").is_ok(),
+        visited: Some(HashSet::new()),
+        is_unsettled: false,
+    };
+    let mut is_all_there = true;
+    for entry in entries {
+        is_all_there &= walker.snapshot(&entry.snapshot, None).await?.is_nothing();
+        if !is_all_there {
+            break;
+        }
+    }
+    walker.visited = None;
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let mark = marked.newest.get(&entry.id);
+        if is_all_there && mark.is_none() {
+            continue;
+        }
+        let lost = walker.snapshot(&entry.snapshot, mark).await?;
+        if mark.is_some() || !lost.is_nothing() {
+            found.insert(entry.id, lost);
+        }
+    }
+    Ok(found)
+}
+
+/// Rising, apart, none empty; beyond what a mark can list, the gaps are given up.
+pub(crate) fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    let mut out: Vec<(u64, u64)> = Vec::new();
+    for (offset, len) in ranges.into_iter().filter(|(_, len)| *len > 0) {
+        let end = offset.saturating_add(len);
+        match out.last_mut() {
+            Some((start, len)) if start.saturating_add(*len) >= offset => *len = (*len).max(end - *start),
+            _ => out.push((offset, len)),
+        }
+    }
+    out
+}
+
+struct Walker<'a> {
+    reader: &'a Reader,
+    condemned: &'a HashSet<PackId>,
+    read_data: bool,
+    /// The key opens content.
+    can_read: bool,
+    /// Pages that need no second visit, by short id; none if it is to be known what each lacks.
+    visited: Option<HashSet<[u8; 16]>>,
+    is_unsettled: bool,
+}
+
+/// What an earlier mark says of one stream of bytes, which is believed until it is read again.
+#[derive(Clone, Copy)]
+struct Suspects<'a>(&'a [(u64, u64)]);
+
+impl Suspects<'_> {
+    fn touch(self, offset: u64, len: u64) -> bool {
+        let end = offset.saturating_add(len);
+        let first = self.0.partition_point(|(start, len)| start.saturating_add(*len) <= offset);
+        self.0.get(first).is_some_and(|(start, _)| *start < end)
+    }
+}
+
+impl Walker<'_> {
+    /// Everything of one snapshot that is lost. What `mark` says is lost is read, if the key allows,
+    /// and lost still, if not.
+    async fn snapshot(&mut self, snapshot: &Snapshot, mark: Option<&super::Mark>) -> Result<Lost> {
+        self.is_unsettled = false;
+        let name = ObjectName::Snapshot(snapshot.sid);
+        let mut lost = Lost::default();
+        for volume in snapshot.volumes.iter().filter(|volume| !volume.root.is_zero() && volume.size > 0) {
+            let place = match volume.chunker.segment_len() {
+                Some(segment_len) => Place::volume_root(segment_len, volume.size),
+                None => Place::stream_root(volume.size),
+            };
+            let suspects = Suspects(mark.map_or(&[], |mark| mark.ranges(&volume.name)));
+            let ranges = self.map(volume.root, place.named(name)?, suspects).await?;
+            lost.volumes.extend(lost_volume(&volume.name, ranges));
+        }
+        lost.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        bound(&mut lost.volumes);
+        if let Some(root) = &snapshot.catalogue {
+            let marked = mark.map_or(&[][..], |mark| mark.manifests.as_slice());
+            lost.manifests = self.manifests(snapshot, root, marked).await?;
+        }
+        lost.is_unsettled = self.is_unsettled;
+        Ok(lost)
+    }
+
+    /// Paths of manifests that are lost.
+    async fn manifests(
+        &mut self,
+        snapshot: &Snapshot,
+        root: &CatalogueRoot,
+        marked: &[String],
+    ) -> Result<Vec<String>> {
+        let all = [(0, root.size)];
+        let suspects = Suspects(if marked.is_empty() { &[] } else { &all });
+        let place = Place::stream_root(root.size).named(ObjectName::Snapshot(snapshot.sid))?;
+        let ranges = joined(self.map(root.root, place, suspects).await?);
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !self.can_read {
+            return Ok(if marked.is_empty() { vec![ALL_MANIFESTS.into()] } else { marked.to_vec() });
+        }
+        let catalogue = match Catalogue::open(self.reader, snapshot).await {
+            Ok(catalogue) => catalogue,
+            Err(error) if is_damage(&error) => return Ok(vec![ALL_MANIFESTS.into()]),
+            Err(error) => return Err(error),
+        };
+        let hit = |offset: u64, len: u64| Suspects(&ranges).touch(offset, len);
+        let lost = catalogue.contents().filter(|entry| {
+            let frame_len = u64::from(entry.len).saturating_add(entry.path.len() as u64 + 6);
+            hit(entry.offset, frame_len)
+        });
+        Ok(lost.map(|entry| entry.path).collect())
+    }
+
+    /// Lost ranges of one map, in no order.
+    async fn map(&mut self, root: Id, place: Place, suspects: Suspects<'_>) -> Result<Vec<(u64, u64)>> {
+        let mut lost = Vec::new();
+        let mut open = vec![(root, place, 0u64)];
+        while !open.is_empty() {
+            self.reader.repository().exec().check_cancelled()?;
+            let mut batch = Vec::new();
+            while batch.len() < BATCH_COUNT
+                && let Some((id, place, offset)) = open.pop()
+            {
+                let is_new = |visited: &mut HashSet<[u8; 16]>| visited.insert(id.short());
+                if !id.is_zero() && self.visited.as_mut().is_none_or(is_new) {
+                    self.settle(&id);
+                    batch.push((id, place, offset));
+                }
+            }
+            let ids: Vec<Id> = batch.iter().map(|(id, ..)| *id).collect();
+            let pages = self.read(&ids).await?;
+            let mut chunks = Vec::new();
+            for ((_, place, offset), page) in batch.iter().zip(pages) {
+                let parsed = page.and_then(|page| place.parse(&page).ok());
+                match parsed {
+                    None => lost.push((*offset, place.span())),
+                    Some(Page::Inner(children)) => {
+                        let mut at = *offset;
+                        for child in children {
+                            open.push((child.id, child.place, at));
+                            at = at.saturating_add(child.place.span());
+                        }
+                    }
+                    Some(Page::Leaf(entries)) => {
+                        let mut at = *offset;
+                        for entry in entries {
+                            chunks.extend(entry.id.map(|id| (id, at, u64::from(entry.len))));
+                            at = at.saturating_add(u64::from(entry.len));
+                        }
+                    }
+                }
+            }
+            self.chunks(&chunks, suspects, &mut lost).await?;
+        }
+        Ok(lost)
+    }
+
+    async fn chunks(
+        &mut self,
+        chunks: &[(Id, u64, u64)],
+        suspects: Suspects<'_>,
+        lost: &mut Vec<(u64, u64)>,
+    ) -> Result<()> {
+        let mut to_read = Vec::new();
+        for (id, offset, len) in chunks {
+            let is_suspect = suspects.touch(*offset, *len);
+            if !self.settle(id) || (is_suspect && !self.can_read) {
+                lost.push((*offset, *len));
+            } else if is_suspect || self.read_data {
+                to_read.push((*id, *offset, *len));
+            }
+        }
+        for part in to_read.chunks(CHUNK_COUNT) {
+            let ids: Vec<Id> = part.iter().map(|(id, ..)| *id).collect();
+            let plains = self.read(&ids).await?;
+            for ((_, offset, len), plain) in part.iter().zip(plains) {
+                if plain.is_none_or(|plain| plain.len() as u64 != *len) {
+                    lost.push((*offset, *len));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the index has a place for a record; notes if it is only one that may be condemned.
+    fn settle(&mut self, id: &Id) -> bool {
+        let index = self.reader.index();
+        let mut packs =
+            index.find_all(&id.short()).iter().map(|entry| index.packs().get(entry.pack as usize));
+        let is_settled = packs.clone().flatten().any(|pack| !self.condemned.contains(&pack.pack_id));
+        let is_there = packs.any(|pack| pack.is_some());
+        self.is_unsettled |= is_there && !is_settled;
+        is_there
+    }
+
+    /// Records, or none for each that has no good copy.
+    async fn read(&self, ids: &[Id]) -> Result<Vec<Option<Vec<u8>>>> {
+        let (found, failures) = self.reader.read(ids).await?;
+        for (_, error) in failures {
+            if !is_damage(&error) {
+                return Err(error);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Keeps what is listed within the limit of a mark: a volume with too many ranges is one from its
+/// first to its last lost byte.
+fn bound(volumes: &mut [LostVolume]) {
+    let count: usize = volumes.iter().map(|volume| volume.ranges.len()).sum();
+    if count as u64 <= limits::DAMAGE_RANGE_COUNT_MAX {
+        return;
+    }
+    for volume in volumes {
+        if let (Some((first, _)), Some((last, len))) = (volume.ranges.first(), volume.ranges.last()) {
+            let end = last.saturating_add(*len);
+            volume.ranges = vec![(*first, end.saturating_sub(*first))];
+        }
+    }
+}
