@@ -32,6 +32,10 @@ fn hunt_for_seeds() {
             continue;
         }
         let shape = mixture(mutant, Some(mutant));
+        if start + 1 == end {
+            let report = super::run(start, true, &shape);
+            report.lines.iter().for_each(|line| println!("{line}"));
+        }
         match first_failure(start..end, &shape).0 {
             Some(report) => println!("{mutant:?} {}: {}", report.seed, report.failure.unwrap_or_default()),
             None => println!("{mutant:?} not found in {start}..{end}"),

@@ -172,10 +172,12 @@ async fn publish(session: &Session, sid: SnapshotId, object: &Bytes) -> Result<P
     let store = session.repository.store();
     let name = ObjectName::Snapshot(sid);
     if session.repository.env().breaks(Mutant::CommitTwice) {
-        return Ok(match store.put(&name, object.clone().into()).await? {
-            Put::Created => Published::Ours,
-            Put::Taken => Published::Taken,
-        });
+        return match store.put(&name, object.clone().into()).await {
+            Ok(Put::Created) => Ok(Published::Ours),
+            Ok(Put::Taken) => Ok(Published::Taken),
+            Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => Ok(Published::Open),
+            Err(error) => Err(error),
+        };
     }
     match store.put_once(&name, object.clone().into()).await? {
         PutOnce::Created => return Ok(Published::Ours),

@@ -21,6 +21,10 @@ pub struct ProbeReport {
 
 const ROUNDS: usize = 4;
 const WRITERS: usize = 8;
+/// Rounds that may be done again because of an answer that says: later.
+const FAILURES_MAX: u32 = 8;
+/// Before the first of them; longer by as much before each other.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Time for one round.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -29,14 +33,23 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Errors are the store's own refusals: no such bucket, no permission, read-only.
 pub async fn probe(driver: &dyn Driver, exec: &Exec, env: &Env) -> Result<ProbeReport> {
     let mut report = ProbeReport { put_if_absent: true, read_after_write: true };
-    for _ in 0..ROUNDS {
+    let (mut rounds, mut failures) = (0, 0);
+    while rounds < ROUNDS {
         let name = ObjectName::Probe(env.random()?).to_string();
         // the driver's calls have no time limit of their own
         let late = || Err(DriverError::Transient(format!("no answer within {} s", LIMIT.as_secs())));
         let result = exec.timeout(LIMIT, round(driver, &name, &mut report)).await.unwrap_or_else(late);
         let cleaned = exec.timeout(LIMIT, driver.delete(&name)).await.unwrap_or_else(late);
-        result.and(cleaned).map_err(|cause| refused(driver, &name, cause))?;
         exec.check_cancelled()?;
+        match result.and(cleaned) {
+            Ok(()) => rounds += 1,
+            // one answer of dozens that is lost says nothing about promises
+            Err(DriverError::Transient(_)) if failures < FAILURES_MAX => {
+                failures += 1;
+                exec.sleep(PAUSE * failures).await;
+            }
+            Err(cause) => return Err(refused(driver, &name, cause)),
+        }
     }
     Ok(report)
 }
@@ -55,7 +68,11 @@ async fn round(driver: &dyn Driver, name: &str, report: &mut ProbeReport) -> Res
             Err(cause) => return Err(cause),
         }
     }
-    report.put_if_absent &= winners.len() == 1 || open && winners.is_empty();
+    if open && winners.is_empty() {
+        // none may have had an effect: such a round says nothing
+        return Err(DriverError::Transient("none of 8 racing puts was answered".into()));
+    }
+    report.put_if_absent &= winners.len() == 1;
     let read = match driver.get(name, None).await {
         Ok(bytes) if open => bodies.contains(&bytes),
         Ok(bytes) => winners.iter().any(|n| bodies.get(*n) == Some(&bytes)),

@@ -1,6 +1,6 @@
 //! Mixtures in which a given rule of the protocol is soon missed when it is left out.
 
-use super::profile::{Chore, HOUR, MINUTE, Profile, SECOND};
+use super::profile::{Act, Chore, HOUR, MINUTE, Profile, SECOND};
 use super::rng::Rng;
 use repository::env::Mutant;
 use repository::prune::Pace;
@@ -15,6 +15,7 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
         stop: rng.pick(&[5, 20, 60]),
         stops_ms: vec![SECOND, 3 * SECOND, MINUTE, HOUR],
         fail: 0,
+        fail_keepers: true,
         late: 0,
         twice: 0,
         outage: 0,
@@ -39,6 +40,7 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
         full_lag: false,
         stop_at: &[],
         stop_keepers: None,
+        script: vec![],
         mutant: None,
     };
 }
@@ -49,7 +51,7 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
     dense(profile, rng);
     let lagging = |profile: &mut Profile| {
         (profile.lag, profile.full_lag, profile.stop) = (500, true, 0);
-        (profile.letters, profile.chunks) = (1, 2);
+        (profile.letters, profile.chunks) = (2, 1);
         profile.pace.floor_generations = 30;
         profile.pauses_ms = vec![SECOND, 5 * SECOND];
         profile.writers = 3;
@@ -67,24 +69,57 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             stopping(profile, &[("list", "snapshots/"), ("put", "pending/")], &[SECOND, 3 * SECOND]);
             profile.pace.floor_generations = 30;
         }
-        Mutant::NoWaitAtC3 | Mutant::NoWaitAfterP4 | Mutant::NoWaitBetweenListsOfP5 => lagging(profile),
-        Mutant::ResumeWithoutWait => {
+        Mutant::NoWaitBetweenListsOfP5 => lagging(profile),
+        Mutant::NoWaitAtC3 | Mutant::NoWaitAfterP4 | Mutant::ResumeWithoutWait => {
             lagging(profile);
-            profile.keepers = 4;
+            // several prunes at once: who loses the race for the plan resumes it; a session reuses what
+            // was just forgotten
+            let prune = (true, vec![(5 * SECOND..9 * SECOND, Act::Do(Chore::Prune))]);
+            profile.script = vec![
+                (false, vec![(0..1, Act::Backup(&[("u", "a")]))]),
+                (true, vec![(4 * SECOND..5 * SECOND, Act::Do(Chore::ForgetLast))]),
+                (false, vec![(5 * SECOND..10 * SECOND, Act::Backup(&[("v", "a")]))]),
+            ];
+            let prunes = if mutant == Mutant::ResumeWithoutWait { 3 } else { 1 };
+            if mutant == Mutant::NoWaitAtC3 {
+                // between c4 and c5
+                (profile.stop, profile.stop_at) = (400, &[("list", "gc/")]);
+                (profile.stop_keepers, profile.stops_ms) = (Some(false), vec![5 * SECOND]);
+            }
+            profile.script.extend(std::iter::repeat_n(prune, prunes));
         }
-        Mutant::DeadLocationInP1 | Mutant::DeadLocationInP5 => {
-            stopping(profile, &[("list", "index/"), ("put", "pending/")], &[SECOND, 10 * SECOND]);
-            profile.stop_keepers = Some(false);
-            profile.windows_ms = vec![10 * MINUTE];
+        Mutant::DeadLocationInP5 => {
+            stopping(profile, &[("list", "index/"), ("list", "forget/")], &[SECOND, 4 * SECOND]);
+            profile.stop_keepers = Some(true);
+            profile.windows_ms = vec![HOUR];
+            profile.pace.floor_generations = 30;
+            // "a" lies in a dead pack, and in one that only a running session needs
+            profile.script = vec![
+                (false, vec![(0..1, Act::Backup(&[("u", "a")]))]),
+                (true, vec![(MINUTE..MINUTE + 1, Act::Do(Chore::ForgetLast))]),
+                (true, vec![(2 * MINUTE..2 * MINUTE + 1, Act::Do(Chore::Prune))]),
+                (false, vec![(3 * MINUTE..3 * MINUTE + 1, Act::Backup(&[("v", "a")]))]),
+                (true, vec![(4 * MINUTE..4 * MINUTE + 1, Act::Do(Chore::ForgetLast))]),
+                (true, vec![(5 * MINUTE..5 * MINUTE + 10 * SECOND, Act::Do(Chore::Prune))]),
+                (false, vec![(5 * MINUTE..5 * MINUTE + 15 * SECOND, Act::Backup(&[("w", "a")]))]),
+            ];
+        }
+        Mutant::DeadLocationInP1 => {
+            stopping(profile, &[("list", "index/"), ("list", "forget/")], &[SECOND, 10 * SECOND]);
+            profile.stop_keepers = Some(true);
+            profile.windows_ms = vec![HOUR];
             profile.pace.floor_generations = 30;
             (profile.letters, profile.chunks) = (1, 2);
+            profile.keepers = 3;
+            profile.writers = 3;
         }
         Mutant::ForgetDeletes | Mutant::NoParentCheckAtC4 => {
             stopping(profile, &[("get", "snapshots/"), ("put", "pending/")], &[3 * SECOND, MINUTE]);
             profile.stop_keepers = Some(false);
             profile.keepers = 3;
-            (profile.letters, profile.chunks) = (1, 2);
+            (profile.letters, profile.chunks) = (3, 1);
             profile.pace.floor_generations = 30;
+            profile.chores = vec![(Chore::ForgetLast, 8), (Chore::Prune, 8)];
         }
         Mutant::ForgottenNotCumulative => {
             stopping(profile, &[("get", "snapshots/"), ("put", "pending/")], &[MINUTE, 5 * MINUTE]);
@@ -96,10 +131,20 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
         Mutant::ForgottenByOwnFloor => {
             stopping(
                 profile,
-                &[("get", "snapshots/"), ("list", "index/"), ("put", "index/")],
-                &[3 * SECOND, MINUTE],
+                &[("get", "snapshots/"), ("put", "pending/"), ("list", "index/"), ("list", "forget/")],
+                &[10 * SECOND, 20 * SECOND, MINUTE],
             );
-            profile.pace.floor_generations = rng.below(2);
+            profile.pace.small_runs = 0;
+            // a session that sleeps through a generation inherits from a parent that is forgotten meanwhile
+            profile.script = vec![
+                (false, vec![(0..1, Act::Backup(&[("v", "a")]))]),
+                (false, vec![(0..1, Act::Backup(&[("x", "c")]))]),
+                (false, vec![(2 * MINUTE..2 * MINUTE + 1, Act::Backup(&[("v", "a"), ("w", "b")]))]),
+                (true, vec![(2 * MINUTE..2 * MINUTE + 20 * SECOND, Act::Do(Chore::ForgetLast))]),
+                (true, vec![(2 * MINUTE..3 * MINUTE, Act::Do(Chore::Prune))]),
+                (true, vec![(2 * MINUTE..4 * MINUTE, Act::Do(Chore::ForgetLast))]),
+                (true, vec![(2 * MINUTE..5 * MINUTE, Act::Do(Chore::Prune))]),
+            ];
         }
         Mutant::FloorNotReadAgainAtP5 | Mutant::NoFloor => {
             stopping(
@@ -109,14 +154,24 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             );
             profile.pace.small_runs = 0;
         }
-        Mutant::MergeWithoutBuilt | Mutant::MergeWithoutFloorCheck => {
-            stopping(profile, &[("list", "gc/"), ("put", "index/")], &[3 * SECOND, MINUTE]);
+        Mutant::MergeWithoutBuilt => {}
+        Mutant::MergeWithoutFloorCheck => {
+            stopping(
+                profile,
+                &[("list", "gc/"), ("list", "index/"), ("put", "index/")],
+                &[3 * SECOND, MINUTE],
+            );
+            profile.stop = 250;
+            profile.stop_keepers = Some(true);
+            profile.keepers = 4;
             profile.pace.small_runs = 0;
             profile.chores.push((Chore::Merge, 6));
         }
         Mutant::OwnPacksWithoutList => {
-            stopping(profile, &[("get", "packs/"), ("put", "pending/")], &[MINUTE, 2 * MINUTE]);
+            stopping(profile, &[("get", "packs/"), ("put", "pending/")], &[MINUTE, 5 * MINUTE]);
             profile.stop_keepers = Some(false);
+            profile.pace.small_runs = 0;
+            profile.jobs = 12;
             profile.keepers = 3;
             profile.pace.pending_age = Duration::from_secs(5);
         }
@@ -138,10 +193,24 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             profile.pace.floor_generations = 30;
         }
         Mutant::CommitTwice => {
-            stopping(profile, &[("put", "snapshots/")], &[MINUTE, 5 * MINUTE]);
+            stopping(profile, &[("put", "snapshots/")], &[10 * MINUTE]);
+            profile.stop = 900;
             profile.stop_keepers = Some(false);
-            profile.fail = 150;
-            profile.keepers = 3;
+            (profile.fail, profile.fail_keepers) = (400, false);
+            profile.pace.small_runs = 0;
+            let at = |minutes: u64| minutes * MINUTE..minutes * MINUTE + 1;
+            let generation = |minutes: u64, letters: &'static [(&'static str, &'static str)]| {
+                let forget = Act::Do(Chore::ForgetLast);
+                let prune = Act::Do(Chore::Prune);
+                (true, vec![(at(minutes), Act::Backup(letters)), (at(minutes), forget), (at(minutes), prune)])
+            };
+            profile.script = vec![
+                (false, vec![(0..1, Act::Backup(&[("v", "a")]))]),
+                (true, vec![(at(1), Act::Do(Chore::ForgetLast)), (at(1), Act::Do(Chore::Prune))]),
+                generation(2, &[("w", "b")]),
+                generation(3, &[("w", "c")]),
+                generation(4, &[("w", "d")]),
+            ];
         }
         Mutant::ForgetLastOfGroup => profile.chores = vec![(Chore::Forget, 4), (Chore::Prune, 4)],
         Mutant::NoTombstone => profile.chores.push((Chore::Drop, 4)),

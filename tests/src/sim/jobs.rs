@@ -6,6 +6,7 @@ use repo_format::SnapshotId;
 use repository::backup::backup;
 use repository::progress::Progress;
 use repository::prune::{MaxUnused, Pace, PruneOptions, prune};
+use repository::repair::{RepairOptions, repair};
 use repository::store::{DriverError, StoreError};
 use repository::{Error, ErrorKind, Repository, Result, forget, pending, snapshots, undelete};
 use std::sync::Arc;
@@ -100,7 +101,11 @@ impl Job {
                 pending::drop_session(&repository, session.sid).await?;
                 Ok(Outcome::Done(format!("dropped {}", session.sid)))
             }
-            Chore::Repair | Chore::Backup => Ok(Outcome::Nothing),
+            Chore::Repair => {
+                let options = RepairOptions { read_data: choice % 4 == 0, ..RepairOptions::default() };
+                Ok(Outcome::Done(format!("{:?}", repair(&repository, options, &progress).await?)))
+            }
+            Chore::Backup => Ok(Outcome::Nothing),
         }
     }
 
@@ -115,7 +120,8 @@ impl Job {
             // outlasts three minutes of tries
             Error::Store(StoreError { cause: DriverError::Transient(_), .. }) => true,
             _ => match (chore, error.kind()) {
-                (Chore::Backup | Chore::Undelete | Chore::Prune | Chore::Merge, ErrorKind::Conflict) => true,
+                (Chore::Forget | Chore::ForgetLast | Chore::Drop, ErrorKind::Conflict) => false,
+                (_, ErrorKind::Conflict) => true,
                 // picked a moment ago, gone or changed now
                 (Chore::Forget | Chore::ForgetLast | Chore::Undelete | Chore::Drop, ErrorKind::Usage) => true,
                 (Chore::Undelete, ErrorKind::Damage) => true,

@@ -4,6 +4,7 @@
 use super::rng::Rng;
 use repository::env::Mutant;
 use repository::prune::Pace;
+use std::ops::Range;
 use std::time::Duration;
 
 /// One second, in the simulator's milliseconds.
@@ -33,6 +34,8 @@ pub struct Profile {
     pub stops_ms: Vec<u64>,
     /// The call fails, before or after its effect.
     pub fail: u64,
+    /// Keepers' calls fail, too.
+    pub fail_keepers: bool,
     /// The call is answered after the caller has given up, or never.
     pub late: u64,
     /// A put or a delete happens twice.
@@ -69,8 +72,22 @@ pub struct Profile {
     pub stop_at: &'static [(&'static str, &'static str)],
     /// Who stops: `Some(true)` only keepers, `Some(false)` only writers.
     pub stop_keepers: Option<bool>,
+    /// Machines and their jobs, if not by chance: who keeps, and when what begins at the earliest.
+    pub script: Vec<Part>,
     /// The rule that is left out.
     pub mutant: Option<Mutant>,
+}
+
+/// One machine of a script: whether it is a keeper, and its jobs.
+pub type Part = (bool, Vec<(Range<u64>, Act)>);
+
+/// A job of a script.
+#[derive(Debug, Clone, Copy)]
+pub enum Act {
+    /// A backup of volumes: names, and letters of their chunks.
+    Backup(&'static [(&'static str, &'static str)]),
+    /// Something else.
+    Do(Chore),
 }
 
 /// A job of a keeper.
@@ -109,6 +126,7 @@ impl Profile {
             stop: some(rng, &[5, 20, 60]),
             stops_ms: stops(rng),
             fail: some(rng, &[5, 30, 100]),
+            fail_keepers: true,
             late: some(rng, &[5, 30]),
             twice: some(rng, &[20, 200]),
             outage: some(rng, &[2]),
@@ -138,6 +156,7 @@ impl Profile {
             full_lag: rng.chance(200),
             stop_at: &[],
             stop_keepers: None,
+            script: vec![],
             mutant: None,
         }
     }

@@ -5,7 +5,7 @@ use super::jobs::{Job, Outcome};
 use super::objects::ProcessNo;
 use super::oracle::Model;
 use super::process::open;
-use super::profile::{Chore, DAY, Profile};
+use super::profile::{Act, Chore, DAY, Profile};
 use super::rng::Rng;
 use super::trace::{Trace, time};
 use super::world::{Shared, Step, World};
@@ -64,7 +64,8 @@ struct Task {
 
 /// A machine: its jobs run one after the other, in the same process unless that crashes.
 struct Machine {
-    jobs: VecDeque<Job>,
+    /// Each with the time before which it does not begin.
+    jobs: VecDeque<(Option<u64>, Job)>,
     process: Option<(ProcessNo, Repository)>,
     task: Option<Task>,
     may_delete: bool,
@@ -127,7 +128,7 @@ impl Schedule {
             world.now_ms += 15 * DAY;
             world.start_later(self.machines.len(), 1);
         }
-        let (jobs, may_delete, keeper) = ([Job::Tidy].into(), true, true);
+        let (jobs, may_delete, keeper) = ([(None, Job::Tidy)].into(), true, true);
         let machine = Machine { jobs, process: None, task: None, may_delete, keeper, skew_ms: 0 };
         self.machines.push(machine);
         self.settle()?;
@@ -140,18 +141,46 @@ impl Schedule {
         let world = self.world.clone();
         let mut world = world.lock();
         let profile = world.profile.clone();
+        if !profile.script.is_empty() {
+            return self.add_scripted(&mut world, &profile);
+        }
         for n in 0..profile.writers + profile.keepers {
             let keeper = n >= profile.writers;
             let mut jobs = VecDeque::new();
             for _ in 0..1 + world.rng.below(profile.jobs) {
                 let job = self.draw_job(&mut world.rng, &profile, keeper);
-                jobs.push_back(job);
+                jobs.push_back((None, job));
             }
-            let may_delete = keeper || world.rng.chance(700);
-            let skew_ms = world.rng.pick(&[0, 0, -3_600_000, 3_600_000, 40_000]);
-            let machine = Machine { jobs, process: None, task: None, may_delete, keeper, skew_ms };
-            self.machines.push(machine);
-            self.start_later(&mut world, self.machines.len() - 1);
+            self.add_machine(&mut world, keeper, jobs);
+        }
+    }
+
+    fn add_machine(&mut self, world: &mut World, keeper: bool, jobs: VecDeque<(Option<u64>, Job)>) {
+        let may_delete = keeper || world.rng.chance(700);
+        let skew_ms = world.rng.pick(&[0, 0, -3_600_000, 3_600_000, 40_000]);
+        self.machines.push(Machine { jobs, process: None, task: None, may_delete, keeper, skew_ms });
+        self.start_later(world, self.machines.len() - 1);
+    }
+
+    fn add_scripted(&mut self, world: &mut World, profile: &Profile) {
+        for (keeper, steps) in &profile.script {
+            let mut jobs = VecDeque::new();
+            for (when, step) in steps {
+                let at_ms = when.start + world.rng.below(when.end - when.start);
+                let job = match step {
+                    Act::Backup(volumes) => {
+                        let spec = Arc::new(Spec::of(volumes, self.model.specs.len()));
+                        self.model.specs.push(spec.clone());
+                        Job::Backup(spec)
+                    }
+                    Act::Do(chore) => {
+                        let (choice, window_ms) = (world.rng.next(), world.rng.pick(&profile.windows_ms));
+                        Job::Chore { chore: *chore, choice, window_ms, pace: profile.pace }
+                    }
+                };
+                jobs.push_back((Some(at_ms), job));
+            }
+            self.add_machine(world, *keeper, jobs);
         }
     }
 
@@ -176,9 +205,14 @@ impl Schedule {
     }
 
     fn start_later(&self, world: &mut World, machine: usize) {
-        let profile = world.profile.clone();
-        let pause_ms = world.rng.pick(&profile.pauses_ms);
-        let after_ms = world.rng.below(pause_ms);
+        let after_ms = match self.machines[machine].jobs.front() {
+            Some((Some(at_ms), _)) => at_ms.saturating_sub(world.now_ms),
+            _ => {
+                let profile = world.profile.clone();
+                let pause_ms = world.rng.pick(&profile.pauses_ms);
+                world.rng.below(pause_ms)
+            }
+        };
         world.start_later(machine, after_ms);
     }
 
@@ -218,7 +252,7 @@ impl Schedule {
 
     fn start(&mut self, number: usize) {
         let machine = &mut self.machines[number];
-        let Some(job) = machine.jobs.pop_front() else { return };
+        let Some((_, job)) = machine.jobs.pop_front() else { return };
         let (skew_ms, rights) = (machine.skew_ms, (machine.may_delete, machine.keeper));
         let (process, repository) = machine
             .process

@@ -299,12 +299,13 @@ impl World {
             self.processes[from].outage_until_ms = sent_ms + 1 + self.rng.below(8 * MINUTE);
         }
         let outage = !calm && self.processes[from].outage_until_ms > sent_ms;
-        if outage || chance(self, profile.fail) && self.rng.chance(500) {
+        let fails = if profile.fail_keepers || !self.processes[from].keeper { profile.fail } else { 0 };
+        if outage || chance(self, fails) && self.rng.chance(500) {
             let answer = Err(DriverError::Transient("503 by the schedule".into()));
             self.push(there_ms, Event::Answer { ticket, answer });
             return;
         }
-        let fail = chance(self, profile.fail);
+        let fail = chance(self, fails);
         let mut effect_ms = there_ms;
         if chance(self, profile.late) {
             match self.rng.below(3) {
