@@ -4,8 +4,8 @@ use clap::Args;
 
 pub(super) const EXAMPLES: &str = "\
 Makes what is missing of the index anew from the packs, so that it names every pack that can be read and no
-other, and marks the snapshots of which something is lost for good. Run it after `check` has found damage,
-then back up: what is still at the source is stored anew, and the next repair takes the marks back.
+other, and marks the snapshots of which something is lost. Run it after `check` has found damage. Where
+lost content has been stored anew since, the next repair takes the marks back.
 
 Examples:
   orlop repair --dry-run

@@ -21,7 +21,7 @@ pub use request::{BackupReport, BackupRequest, CompressionLevel, ManifestInput, 
 
 use crate::progress::Progress;
 use crate::source::{BlockSource, ChangeToken, VolumeSource};
-use crate::{Error, Repository, Result};
+use crate::{Error, ErrorKind, Repository, Result};
 use chunker::blocks::BlockParams;
 use commit::Commit;
 use parent::{LeafIds, Parents};
@@ -65,6 +65,14 @@ pub async fn backup(
                 return Err(Error::Conflict { what: what.into() });
             }
             Ok(None) => own = session.own,
+            // what a parent needed went by a newer generation: by its records there is another parent
+            Err(error)
+                if error.kind() == ErrorKind::Damage
+                    && !request.is_read_once()
+                    && crate::gc::view(repository).await.is_ok_and(|now| now.sweeps > session.gc.sweeps) =>
+            {
+                own = session.own;
+            }
             Err(error) => {
                 progress.phase("keeping what was read");
                 session.salvage().await;

@@ -9,8 +9,8 @@ use repo_format::compress::Decompressor;
 use repo_format::kdf::Secret;
 use repo_format::layout::ObjectName;
 use repo_format::pack::{
-    BodyHasher, OpenTrailer, PackClass, PackContext, PackHeader, PackLen, Row, Trailer, open_trailer,
-    seal_trailer,
+    BodyHasher, HEADER_LEN, OpenTrailer, PackClass, PackContext, PackHeader, PackLen, Row, Trailer,
+    open_trailer, seal_trailer,
 };
 use repo_format::record::{KeyRow, RecordKey};
 use repo_format::{PackId, RepoId, SnapshotId};
@@ -173,6 +173,10 @@ impl PackSealer {
             pack_id: &pack_id,
         };
         let trailer = Trailer::new(pack.class, self.sid, pack.keys, pack.rows, vec![]).named(object)?;
+        let parts_len = pack.parts.iter().fold(HEADER_LEN as u64, |sum, part| sum + part.len() as u64);
+        if parts_len != trailer.records_end() {
+            return Err(Error::internal(format!("{object}: its records and its rows differ in length")));
+        }
         let tail = seal_trailer(&context, salt, hasher.finish(), &trailer).named(object)?;
         let len = trailer.records_end() + tail.len() as u64;
         verify(&context, &tail, len, &trailer, &pack.parts, pack.proof.as_ref()).named(object)?;

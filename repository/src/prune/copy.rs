@@ -180,13 +180,14 @@ impl Copier<'_> {
 
     async fn close(&mut self, class: PackClass) -> Result<()> {
         let at = usize::from(class != PackClass::Data);
-        let Some(open) = self.open.get_mut(at).map(std::mem::take).filter(|open| !open.rows.is_empty())
+        let Some(mut open) = self.open.get_mut(at).map(std::mem::take).filter(|open| !open.rows.is_empty())
         else {
             return Ok(());
         };
         while self.uploads.len() >= UPLOADS {
             self.acknowledge().await?;
         }
+        open.end_part();
         let pack = OpenPack::of_copies(class, open.keys, open.parts, open.rows);
         let work = self.writer.pack_sealer.clone().store(pack);
         self.uploads.push(self.repository.exec().spawn(work));
