@@ -1,18 +1,50 @@
 //! Each rule of the protocol, left out, is missed within a stated number of seeds; with the rule the
 //! same schedules hold.
 
-use super::{Shape, explain, first_failure};
+use super::{explain, first_failure};
 use repository::env::Mutant;
-use std::ops::Range;
-use tests::sim::hunt;
+use tests::sim::{hunt, profile::Profile, rng::Rng};
 
-/// For each mutant the seeds of its mixture, the last of which finds it.
-const FOUND_WITHIN: &[(Mutant, Range<u64>)] = &[(Mutant::NoRecheckAtC4, 0..100)];
+/// For each mutant, the seeds of its mixture within which it is found. The search ends at the first.
+const FOUND_WITHIN: &[(Mutant, u64)] = &[
+    (Mutant::NoRecheckAtC4, 100),
+    (Mutant::NoRelistAtP5, 500),
+    (Mutant::SnapshotsBeforePending, 2500),
+    (Mutant::NoWaitAtC3, 2000),
+    (Mutant::NoWaitAfterP4, 1000),
+    (Mutant::NoWaitBetweenListsOfP5, 500),
+    (Mutant::ResumeWithoutWait, 1500),
+    (Mutant::DeadLocationInP1, 200),
+    (Mutant::DeadLocationInP5, 100),
+    (Mutant::ForgetDeletes, 800),
+    (Mutant::NoTombstone, 1000),
+    (Mutant::NoParentCheckAtC4, 400),
+    (Mutant::NoPending, 300),
+    (Mutant::CommitOtherBytes, 200),
+    (Mutant::ForgottenNotCumulative, 1200),
+    (Mutant::NoFloor, 500),
+    (Mutant::FloorNotReadAgainAtP5, 500),
+    (Mutant::MergeWithoutBuilt, 500),
+    (Mutant::MergeWithoutFloorCheck, 300),
+    (Mutant::OwnPacksWithoutList, 1200),
+    (Mutant::DeleteByOldList, 600),
+    (Mutant::ForgetLastOfGroup, 100),
+    (Mutant::CommitTwice, 100),
+];
 
-fn mixture(
-    mutant: Mutant,
-    broken: Option<Mutant>,
-) -> impl Fn(&mut tests::sim::profile::Profile, &mut tests::sim::rng::Rng) + Sync {
+/// Not found yet: too much has to coincide within seconds.
+const OPEN: &[Mutant] = &[Mutant::ForgottenByOwnFloor, Mutant::DeadLeavesByLateList];
+
+#[test]
+fn every_mutant_is_listed_once() {
+    for mutant in Mutant::ALL {
+        let found = FOUND_WITHIN.iter().filter(|(listed, _)| *listed == mutant).count();
+        let open = OPEN.iter().filter(|listed| **listed == mutant).count();
+        assert_eq!(found + open, 1, "{mutant:?}");
+    }
+}
+
+fn mixture(mutant: Mutant, broken: Option<Mutant>) -> impl Fn(&mut Profile, &mut Rng) + Sync {
     move |profile, rng| {
         hunt::shape(mutant, profile, rng);
         profile.mutant = broken;
@@ -45,16 +77,15 @@ fn hunt_for_seeds() {
 
 #[test]
 fn every_mutant_is_found() {
-    for (mutant, seeds) in FOUND_WITHIN {
+    for (mutant, count) in FOUND_WITHIN {
         let broken = mixture(*mutant, Some(*mutant));
-        let Some(found) = first_failure(seeds.clone(), &broken).0 else {
-            panic!("{mutant:?} was not found within seeds {seeds:?}");
+        let Some(found) = first_failure(0..*count, &broken).0 else {
+            panic!("{mutant:?} was not found within {count} seeds");
         };
         println!("{mutant:?}: seed {} finds it: {}", found.seed, found.failure.unwrap_or_default());
         let sound = mixture(*mutant, None);
-        let sound: Shape = &sound;
-        if let Some(report) = first_failure(seeds.start..found.seed + 1, sound).0 {
-            panic!("without {mutant:?}: {}", explain(&report, sound, "this test"));
+        if let Some(report) = first_failure(0..found.seed + 1, &sound).0 {
+            panic!("without {mutant:?}: {}", explain(&report, &sound, "this test"));
         }
     }
 }

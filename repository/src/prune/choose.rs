@@ -134,8 +134,13 @@ impl Choice {
         allows: impl Fn(u32) -> bool,
     ) {
         let best = ranks.best(locations, allows);
+        let mut last = None;
         for item in locations {
             let (_, pack, clen) = entry_of(item);
+            // several runs may say the same
+            if last.replace(pack) == Some(pack) {
+                continue;
+            }
             let Some(used) = self.uses.get_mut(pack as usize) else { continue };
             if best.is_some_and(|(chosen, _)| chosen == pack) {
                 used.chosen = used.chosen.saturating_add(1);

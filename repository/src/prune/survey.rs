@@ -107,10 +107,8 @@ impl Prune<'_> {
     /// p1 to p3, up to what is forgotten. Nothing if something that has to be known cannot be read.
     async fn survey(&mut self, state: &GcState, view: &GcView, g: u64) -> Result<Option<Survey>> {
         self.progress.phase("listing");
-        let mut listed = list_packs(self.repository).await?;
-        if !self.breaks(Mutant::DeadLocationInP1) {
-            listed.retain(|pack_id, _| !view.dead.contains(pack_id));
-        }
+        // the dead among them, too: they stay dead as long as they are there
+        let listed = list_packs(self.repository).await?;
         let (pendings, finals) = self.read_roots(!self.options.dry_run).await?;
         let markers = read_markers(self.repository).await?;
         let damaged = read_damaged(self.repository).await?;

@@ -68,9 +68,9 @@ async fn round(driver: &dyn Driver, name: &str, report: &mut ProbeReport) -> Res
             Err(cause) => return Err(cause),
         }
     }
-    if open && winners.is_empty() {
-        // none may have had an effect: such a round says nothing
-        return Err(DriverError::Transient("none of 8 racing puts was answered".into()));
+    if winners.is_empty() {
+        // none was answered, or a repeated request has won whose own answer came first: it says nothing
+        return Err(DriverError::Transient("none of 8 racing puts was told that it won".into()));
     }
     report.put_if_absent &= winners.len() == 1;
     let read = match driver.get(name, None).await {

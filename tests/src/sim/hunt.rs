@@ -66,8 +66,15 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
     };
     match mutant {
         Mutant::SnapshotsBeforePending => {
-            stopping(profile, &[("list", "snapshots/"), ("put", "pending/")], &[SECOND, 3 * SECOND]);
+            // a session stops between c4 and c5, a prune between its two lists
+            stopping(profile, &[("list", "snapshots/"), ("list", "gc/"), ("list", "index/")], &[5 * SECOND]);
             profile.pace.floor_generations = 30;
+            profile.script = vec![
+                (false, vec![(0..1, Act::Backup(&[("u", "a")]))]),
+                (true, vec![(30 * SECOND..31 * SECOND, Act::Do(Chore::ForgetLast))]),
+                (false, vec![(MINUTE..MINUTE + 10 * SECOND, Act::Backup(&[("v", "a")]))]),
+                (true, vec![(MINUTE..MINUTE + 10 * SECOND, Act::Do(Chore::Prune))]),
+            ];
         }
         Mutant::NoWaitBetweenListsOfP5 => lagging(profile),
         Mutant::NoWaitAtC3 | Mutant::NoWaitAfterP4 | Mutant::ResumeWithoutWait => {
@@ -129,29 +136,39 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             profile.keepers = 3;
         }
         Mutant::ForgottenByOwnFloor => {
-            stopping(
-                profile,
-                &[("get", "snapshots/"), ("put", "pending/"), ("list", "index/"), ("list", "forget/")],
-                &[10 * SECOND, 20 * SECOND, MINUTE],
-            );
+            let calls = &[("get", "snapshots/"), ("put", "pending/"), ("list", "index/")];
+            stopping(profile, calls, &[MINUTE]);
+            profile.stop = 700;
             profile.pace.small_runs = 0;
-            // a session that sleeps through a generation inherits from a parent that is forgotten meanwhile
+            let at = |seconds: u64| seconds * SECOND..(seconds + 1) * SECOND;
+            let (forget, prune) = (Act::Do(Chore::ForgetLast), Act::Do(Chore::Prune));
+            // a session sleeps through two generations, one of which takes its parent, and lists a run between the
+            // two looks of the next
             profile.script = vec![
-                (false, vec![(0..1, Act::Backup(&[("v", "a")]))]),
-                (false, vec![(0..1, Act::Backup(&[("x", "c")]))]),
-                (false, vec![(2 * MINUTE..2 * MINUTE + 1, Act::Backup(&[("v", "a"), ("w", "b")]))]),
-                (true, vec![(2 * MINUTE..2 * MINUTE + 20 * SECOND, Act::Do(Chore::ForgetLast))]),
-                (true, vec![(2 * MINUTE..3 * MINUTE, Act::Do(Chore::Prune))]),
-                (true, vec![(2 * MINUTE..4 * MINUTE, Act::Do(Chore::ForgetLast))]),
-                (true, vec![(2 * MINUTE..5 * MINUTE, Act::Do(Chore::Prune))]),
+                (false, vec![(at(0), Act::Backup(&[("v", "a")]))]),
+                (true, vec![(at(0), Act::Backup(&[("x", "c")])), (at(300), Act::Backup(&[("y", "d")]))]),
+                (false, vec![(at(600), Act::Backup(&[("v", "a"), ("w", "b")]))]),
+                (true, vec![(at(601), forget), (0..1, prune), (0..1, forget), (0..1, prune)]),
+                (true, vec![(650 * SECOND..900 * SECOND, forget), (0..1, prune)]),
             ];
         }
-        Mutant::FloorNotReadAgainAtP5 | Mutant::NoFloor => {
-            stopping(
-                profile,
-                &[("list", "index/"), ("list", "gc/"), ("put", "packs/")],
-                &[3 * SECOND, 20 * SECOND],
-            );
+        Mutant::FloorNotReadAgainAtP5 => {
+            stopping(profile, &[("put", "packs/"), ("list", "index/"), ("list", "forget/")], &[MINUTE]);
+            profile.pace.small_runs = 0;
+            let at = |seconds: u64| seconds * SECOND..(seconds + 1) * SECOND;
+            let (forget, prune) = (Act::Do(Chore::ForgetLast), Act::Do(Chore::Prune));
+            // a session sleeps through two generations, and lists its run between the two looks of the next
+            profile.script = vec![
+                (false, vec![(at(0), Act::Backup(&[("v", "a")]))]),
+                (true, vec![(at(0), Act::Backup(&[("x", "c")])), (at(300), Act::Backup(&[("y", "d")]))]),
+                (false, vec![(at(600), Act::Backup(&[("w", "b")]))]),
+                (true, vec![(at(601), forget), (0..1, prune), (0..1, forget), (0..1, prune)]),
+                (true, vec![(650 * SECOND..900 * SECOND, forget), (0..1, prune)]),
+            ];
+        }
+        Mutant::NoFloor => {
+            let calls = &[("list", "index/"), ("list", "gc/"), ("put", "packs/")];
+            stopping(profile, calls, &[3 * SECOND, 20 * SECOND]);
             profile.pace.small_runs = 0;
         }
         Mutant::MergeWithoutBuilt => {}

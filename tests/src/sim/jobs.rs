@@ -137,6 +137,7 @@ async fn tidy(repository: &Repository, progress: &Arc<Progress>) -> Result<Outco
     let kept = entries.iter().rposition(|entry| !entry.forgotten).map(|n| entries.remove(n));
     let rest: Vec<_> = entries.iter().map(|entry| entry.id).collect();
     forget::forget(repository, &rest, true).await?;
+    let mut said = String::new();
     for _ in 0..2 {
         let options = PruneOptions {
             max_unused: MaxUnused::Percent(0.0),
@@ -147,8 +148,9 @@ async fn tidy(repository: &Repository, progress: &Arc<Progress>) -> Result<Outco
         if let Some((sid, record)) = report.lost.first() {
             return Err(Error::Damage { object: sid.to_string(), detail: format!("lost {record}") });
         }
+        said.push_str(&format!(" {report:?}"));
     }
-    Ok(Outcome::Done(kept.map_or_else(|| "kept none".into(), |entry| format!("kept {}", entry.id))))
+    Ok(Outcome::Done(format!("kept {:?}{said}", kept.map(|entry| entry.id))))
 }
 
 fn pick<T>(of: &[T], choice: u64) -> Option<&T> {

@@ -65,9 +65,7 @@ impl Model {
         let store = world.lock().store.clone();
         let packs: Vec<(&str, u64)> = store.alive().filter(|(name, _)| name.starts_with("packs/")).collect();
         let stored: u64 = packs.iter().map(|(_, len)| len).sum();
-        // Open: one schedule in some ten thousand (seed 6546) keeps a record or two that nobody needs.
-        // A quarter more is what tells that from a repository that is stuck.
-        if entries.len() > 1 || stored > needed + needed / 4 {
+        if entries.len() > 1 || stored > needed {
             let what = "snapshots are left, and at most";
             return Err(format!(
                 "stuck: {} {what} {needed} bytes of packs expected: {packs:?}",
