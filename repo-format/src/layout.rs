@@ -127,6 +127,15 @@ impl ObjectName {
         }
     }
 
+    /// Class and id, if this is the name of a pack of data or map records.
+    pub fn as_pack(&self) -> Option<(PackClass, PackId)> {
+        match self {
+            ObjectName::DataPack(pack_id) => Some((PackClass::Data, *pack_id)),
+            ObjectName::MapPack(pack_id) => Some((PackClass::Map, *pack_id)),
+            _ => None,
+        }
+    }
+
     /// The exact inverse of `Display`. What no version writes is an error, foreign files included.
     pub fn parse(name: &str) -> Result<Self> {
         let parsed = Self::candidate(name).ok_or_else(|| Error::Unexpected {

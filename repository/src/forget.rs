@@ -1,7 +1,7 @@
 //! Forget: a signed wish to drop a snapshot. Space comes back by prune.
 
 use crate::env::Mutant;
-use crate::prune::roots::open_marker;
+use crate::snapshots::open_marker;
 use crate::store::Put;
 use crate::{Error, Repository, Result};
 use repo_format::SnapshotId;

@@ -57,15 +57,17 @@ pub async fn pending(repository: &Repository, sid: SnapshotId) -> Result<Pending
         what: format!("pending {sid}: no such record; a session removes its own when it has committed"),
     })?;
     let worker = repository.clone();
-    let opened = repository.exec().cpu(move || {
-        let body = worker.open_object(Class::Pending, &name, &object)?;
-        let record = Pending::parse(&body).named(name)?;
-        let snapshot = open_snapshot(&worker, sid, &record.snapshot)?;
-        let snapshot =
-            snapshot.ok_or_else(|| Error::damage(name, "holds a tombstone, a snapshot expected"))?;
-        Ok(PendingView { snapshot, parent: record.parent, g0: record.g0 })
-    });
-    opened.await?
+    repository.exec().cpu(move || open_pending(&worker, sid, &object)).await?
+}
+
+/// Opens a pending record that was read, and the snapshot in it.
+pub(crate) fn open_pending(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<PendingView> {
+    let name = ObjectName::Pending(sid);
+    let body = repository.open_object(Class::Pending, &name, object)?;
+    let record = Pending::parse(&body).named(name)?;
+    let snapshot = open_snapshot(repository, sid, &record.snapshot)?;
+    let snapshot = snapshot.ok_or_else(|| Error::damage(name, "holds a tombstone, a snapshot expected"))?;
+    Ok(PendingView { snapshot, parent: record.parent, g0: record.g0 })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sessions that have announced a snapshot and not committed it yet.
 
+use crate::inspect::open_pending;
 use crate::prune::end_session;
-use crate::prune::roots::open_pending;
 use crate::{Error, ErrorKind, Repository, Result};
 use repo_format::SnapshotId;
 use repo_format::layout::{ObjectName, PENDING_PREFIX, SNAPSHOT_PREFIX};
@@ -34,7 +34,7 @@ pub async fn list(repository: &Repository) -> Result<(Vec<PendingEntry>, Vec<Err
         // one that has ended since the listing is no session
         let Some(object) = store.get(&name).await? else { continue };
         let snapshot = match open_pending(repository, sid, &object) {
-            Ok(snapshot) => Some(snapshot),
+            Ok(view) => Some(view.snapshot),
             Err(error) => {
                 problems.push(error);
                 None

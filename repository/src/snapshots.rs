@@ -3,11 +3,12 @@
 use crate::error::Named;
 use crate::{Error, ErrorKind, Repository, Result, gc, repair};
 use futures::stream::{StreamExt, iter};
-use repo_format::SnapshotId;
 use repo_format::gc_record::{ForgetMarker, Tombstone};
 use repo_format::layout::{FORGET_PREFIX, ObjectName, SNAPSHOT_PREFIX};
+use repo_format::map::Place;
 use repo_format::sealed::{Class, Header};
 use repo_format::snapshot::Snapshot;
+use repo_format::{Id, SnapshotId};
 use std::collections::HashSet;
 
 /// Small objects fetched at the same time.
@@ -148,12 +149,38 @@ async fn forgotten(repository: &Repository, problems: &mut Vec<Error>) -> Result
     Ok(sids)
 }
 
+/// Roots of all maps of a snapshot, with what each page has to look like.
+pub(crate) fn maps(snapshot: &Snapshot) -> Result<Vec<(Id, Place)>> {
+    let name = ObjectName::Snapshot(snapshot.sid);
+    let mut roots = Vec::new();
+    for volume in snapshot.volumes.iter().filter(|volume| !volume.root.is_zero()) {
+        let place = match volume.chunker.segment_len() {
+            Some(segment_len) => Place::volume_root(segment_len, volume.size),
+            None => Place::stream_root(volume.size),
+        };
+        roots.push((volume.root, place.named(name)?));
+    }
+    if let Some(catalogue) = &snapshot.catalogue {
+        roots.push((catalogue.root, Place::stream_root(catalogue.size).named(name)?));
+    }
+    Ok(roots)
+}
+
+/// Checks that a forget marker is signed and of the snapshot that its name says.
+pub(crate) fn open_marker(
+    repository: &Repository,
+    name: &ObjectName,
+    sid: SnapshotId,
+    object: &[u8],
+) -> Result<()> {
+    let body = repository.open_signed(Class::Forget, name, object)?;
+    check_sid(name, sid, ForgetMarker::parse(&body).named(name)?.sid)
+}
+
 async fn read_marker(repository: &Repository, name: ObjectName) -> Result<Option<SnapshotId>> {
     let ObjectName::Forget { sid, .. } = name else { return Ok(None) };
     let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
-    let body = repository.open_signed(Class::Forget, &name, &object)?;
-    check_sid(&name, sid, ForgetMarker::parse(&body).named(name)?.sid)?;
-    Ok(Some(sid))
+    open_marker(repository, &name, sid, &object).map(|()| Some(sid))
 }
 
 /// Which snapshots are meant. An empty filter means all.

@@ -197,3 +197,25 @@ fn forged_and_replayed_records_delete_nothing() {
     }
     assert_eq!(bench.snapshots().len(), 2);
 }
+
+/// A mark that a later one takes back excuses nothing: a new loss stops prune.
+#[test]
+fn a_snapshot_that_was_healed_may_lose_nothing_more() {
+    use repo_format::gc_record::{Damage, LostVolume};
+    use repo_format::sealed::Class;
+    let bench = Bench::new(78);
+    let sid = bench.backup(of("v/one", &tests::data::bytes(11, 100_000))).unwrap().snapshot_id.unwrap();
+    let owner = bench.open();
+    let mark = |n, volumes| {
+        let name = ObjectName::Damage { sid, n };
+        let body = Damage { sid, created_ms: 1, volumes, manifests: vec![] }.encode().unwrap();
+        bench.store.tamper(&name.to_string(), owner.seal_signed(Class::Damage, &name, &body).unwrap());
+    };
+    mark(0, vec![LostVolume { name: "v/one".into(), ranges: vec![(0, 4096)] }]);
+    let names = bench.store.names();
+    bench.store.lose(names.iter().find(|name| name.starts_with("packs/data/")).unwrap());
+    assert_eq!(pruned(&owner, options()).unwrap().lost, vec![], "marked: known");
+    mark(1, vec![]);
+    let lost = pruned(&owner, options()).unwrap().lost;
+    assert_eq!(lost.iter().map(|(sid, _)| *sid).collect::<Vec<_>>(), [sid]);
+}

@@ -34,7 +34,7 @@ fn metadata() -> String {
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
 
-/// `orlop` as it is shipped has no switch to make a store fail.
+/// `orlop` as it is shipped has no switch to make a store fail, or to break a rule of the protocol.
 #[test]
 fn the_shipped_binary_has_no_faults() {
     let metadata: serde_json::Value = serde_json::from_str(&metadata()).unwrap();
@@ -45,6 +45,8 @@ fn the_shipped_binary_has_no_faults() {
     assert_eq!(engine["features"], serde_json::json!(["s3"]));
     assert_eq!(cli["features"], serde_json::json!({}), "and none can be switched on");
     let repository = packages.iter().find(|package| package["name"] == "repository").unwrap();
-    assert!(repository["features"]["fault"].is_array(), "the feature has this name");
+    for feature in ["fault", "mutants"] {
+        assert!(repository["features"][feature].is_array(), "{feature}: the feature has this name");
+    }
     assert!(repository["features"]["default"].is_null(), "and nothing is on by itself");
 }

@@ -46,7 +46,8 @@ pub(super) async fn prune(
 ) -> Result<(), Failure> {
     let dry_run = options.dry_run;
     let (progress, display) = context.progress();
-    let result = context.exec.unless_cancelled(engine::prune(repository, options, &progress)).await;
+    // it looks for a signal itself: what was copied is listed on the way out
+    let result = engine::prune(repository, options, &progress).await;
     drop(display);
     let report = result?;
     let output = context.output;

@@ -11,7 +11,6 @@ use repo_format::layout::ObjectName;
 use repo_format::sealed::Class;
 use repo_format::snapshot::{Pending, Snapshot};
 use repo_format::{Id, SnapshotId};
-use std::time::Duration;
 
 /// What a commit came to.
 pub(super) enum Commit {
@@ -85,7 +84,7 @@ async fn announce(session: &Session, snapshot: &Snapshot) -> Result<Option<(Byte
         Err(error) => return Err(error),
     }
     if !repository.env().breaks(Mutant::NoWaitAtC3) {
-        wait_delta(session).await?;
+        gc::wait_delta(&session.repository).await?;
     }
     Ok(Some((object, pending)))
 }
@@ -101,20 +100,6 @@ fn announced(session: &Session, snapshot: &Snapshot, object: &Bytes) -> Result<B
     blocks.for_each(|volume| volume.root = Id::ZERO);
     let name = ObjectName::Snapshot(snapshot.sid);
     repository.seal_object(Class::Snapshot, &name, &other.encode().named(name)?)
-}
-
-/// Until what was put is seen by every reader of this store.
-async fn wait_delta(session: &Session) -> Result<()> {
-    let delta_ms = session.repository.config().store.delta_ms;
-    if delta_ms == 0 {
-        return Ok(());
-    }
-    let exec = session.repository.exec();
-    let wait = async {
-        exec.sleep(Duration::from_millis(delta_ms)).await;
-        Ok(())
-    };
-    exec.unless_cancelled(wait).await
 }
 
 /// c4: reads the deletion records again and mends until nothing that the snapshot needs is
@@ -138,7 +123,7 @@ async fn look_again(session: &mut Session, snapshot: &Snapshot, oldest: &mut u64
         }
         let Some(built) = mend(session, snapshot, &now).await? else { return Ok(false) };
         *oldest = built.min(*oldest);
-        wait_delta(session).await?;
+        gc::wait_delta(&session.repository).await?;
     }
     Err(Error::Conflict {
         what: "deletion records kept changing while the backup was committed; try again".into(),

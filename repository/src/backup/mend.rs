@@ -6,6 +6,7 @@ use crate::env::Mutant;
 use crate::gc::GcView;
 use crate::index::{self, Index};
 use crate::reader::{Location, Reader};
+use crate::snapshots::maps;
 use crate::{Error, Result};
 use repo_format::limits;
 use repo_format::map::{Page, Place};
@@ -41,7 +42,7 @@ pub(super) async fn mend_from(
 ) -> Result<()> {
     let mut copier =
         Copier { condemned, seen: HashSet::new(), kept: HashSet::new(), wanted: BTreeMap::new() };
-    for (root, place) in roots(snapshot)? {
+    for (root, place) in maps(snapshot)? {
         copier.walk(reader, root, place).await?;
     }
     let before = session.written().clone();
@@ -49,23 +50,6 @@ pub(super) async fn mend_from(
         copy_records(session, reader, locations).await?;
     }
     session.finish_mending(copier.kept, &before).await
-}
-
-/// Roots of all maps of a snapshot, with what each page has to look like.
-fn roots(snapshot: &Snapshot) -> Result<Vec<(Id, Place)>> {
-    let refused = |source| Error::Format { object: format!("snapshots/{}", snapshot.sid), source };
-    let mut roots = Vec::new();
-    for volume in snapshot.volumes.iter().filter(|volume| !volume.root.is_zero()) {
-        let place = match volume.chunker.segment_len() {
-            Some(segment_len) => Place::volume_root(segment_len, volume.size),
-            None => Place::stream_root(volume.size),
-        };
-        roots.push((volume.root, place.map_err(refused)?));
-    }
-    if let Some(catalogue) = &snapshot.catalogue {
-        roots.push((catalogue.root, Place::stream_root(catalogue.size).map_err(refused)?));
-    }
-    Ok(roots)
 }
 
 struct Copier<'a> {

@@ -7,12 +7,11 @@ use crate::{Env, Repository, Result};
 use chunker::blocks::{BlockParams, Cut, Scratch, cut_segment};
 use chunker::{BlockKeys, chunk_id};
 use repo_format::compress::Compressor;
-use repo_format::index::PlainIndexRecord;
 use repo_format::kdf::Secret;
 use repo_format::map::{EncodedPage, LeafEntry, PageKey};
 use repo_format::record::{PlainRecord, RecordKey, RecordType, SessionKey};
 use repo_format::{Id, KeyId};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Seals the records of one session. Shared by all CPU threads.
 pub(super) struct Sealer {
@@ -20,7 +19,7 @@ pub(super) struct Sealer {
     /// Content records: opened only by who holds the content secret.
     pub(super) data_key: SessionKey,
     /// Structure records: maps and index runs.
-    pub(super) structure_key: SessionKey,
+    pub(super) structure_key: Arc<SessionKey>,
     block_keys: BlockKeys,
     page_key: PageKey,
     level: Option<i32>,
@@ -69,7 +68,7 @@ impl Sealer {
         Ok(Sealer {
             claims,
             data_key: data_key.named("session key")?,
-            structure_key: structure_key.named("session key")?,
+            structure_key: Arc::new(structure_key.named("session key")?),
             block_keys: repository.identity("backup")?.block_keys.clone(),
             page_key: repository.page_key().clone(),
             level,
@@ -159,14 +158,6 @@ impl Sealer {
             self.seal(&mut tools.compressor, self.structure_key.record_key(), &plain, &mut batch)
         })?;
         Ok(Some(batch))
-    }
-
-    /// Seals one record of an index run.
-    pub(super) fn run_record(&self, record: &PlainIndexRecord, batch: &mut Batch) -> Result<()> {
-        let plain = PlainRecord { record_type: record.record_type, id: record.id, content: &record.content };
-        self.with_tools(|tools| {
-            self.seal(&mut tools.compressor, self.structure_key.record_key(), &plain, batch)
-        })
     }
 
     fn seal(

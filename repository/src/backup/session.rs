@@ -2,19 +2,18 @@
 
 use super::adopt;
 use super::claims::Claims;
-use super::packer::{Batch, OpenPack, PackSealer, Packer, StoredPack};
+use super::packer::{OpenPack, PackSealer, Packer, StoredPack};
 use super::request::{BackupReport, BackupRequest};
 use super::sealer::{Sealed, Sealer};
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcView};
-use crate::index::{self, Index, PackInfo};
+use crate::index::{self, Index, PackInfo, RunWriter};
 use crate::progress::Progress;
-use crate::{Error, Exec, Repository, Result};
+use crate::{Exec, Repository, Result};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use repo_format::index::{PackRow, RunBuilder};
-use repo_format::layout::ObjectName;
 use repo_format::limits;
 use repo_format::map::EncodedPage;
 use repo_format::pack::PackClass;
@@ -247,22 +246,8 @@ impl Session {
     }
 
     async fn put_run(&mut self, builder: RunBuilder) -> Result<()> {
-        let records = builder.encode(self.gc.sweeps).named("new index run")?;
-        let mut batch = Batch::default();
-        for record in &records {
-            self.sealer.run_record(record, &mut batch)?;
-        }
-        let key = &self.sealer.structure_key;
-        let (keys, proof) = (vec![key.row().clone()], Some(key.record_key().clone()));
-        let mut packer = Packer::new(PackClass::Index, limits::RUN_LEN_MAX, keys, proof);
-        let full = packer.push(batch);
-        let (Some(pack), true) = (packer.close(), full.is_empty()) else {
-            return Err(Error::internal("an index run beyond its limit"));
-        };
-        let pack_id = self.repository.env().pack_id()?;
-        let name = ObjectName::Run { seq: self.next_seq, pack: pack_id };
-        self.pack_sealer.clone().store_as(pack, pack_id, name).await?;
-        Ok(())
+        let writer = RunWriter::of(self.pack_sealer.clone(), self.sealer.structure_key.clone());
+        writer.put(builder, self.gc.sweeps, self.next_seq).await.map(|_| ())
     }
 
     /// After an error or Ctrl-C: what was read is stored and listed, as far as that goes quickly.

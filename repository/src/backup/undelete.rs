@@ -11,8 +11,8 @@ use crate::index::{self, Entry, Index, PackInfo};
 use crate::progress::Progress;
 use crate::reader::{Reader, open_tail};
 use crate::{Error, ErrorKind, Repository, Result};
-use repo_format::layout::{ObjectName, PACK_PREFIX};
-use repo_format::pack::{FOOTER_LEN, PackClass};
+use repo_format::layout::PACK_PREFIX;
+use repo_format::pack::FOOTER_LEN;
 use repo_format::snapshot::Snapshot;
 use repo_format::{PackId, SnapshotId};
 use std::collections::HashSet;
@@ -62,11 +62,7 @@ async fn everything(repository: &Repository, view: &GcView) -> Result<Index> {
     let (mut packs, mut entries) = (known.packs().to_vec(), known.entries().to_vec());
     let named: HashSet<PackId> = packs.iter().map(|pack| pack.pack_id).collect();
     for (name, meta) in repository.store().list(PACK_PREFIX).await? {
-        let (pack_id, class) = match name {
-            ObjectName::DataPack(pack_id) => (pack_id, PackClass::Data),
-            ObjectName::MapPack(pack_id) => (pack_id, PackClass::Map),
-            _ => continue,
-        };
+        let Some((class, pack_id)) = name.as_pack() else { continue };
         if !view.dead.contains(&pack_id) || named.contains(&pack_id) {
             continue;
         }

@@ -6,6 +6,7 @@ use super::packs::{Damage, Reach};
 use super::report::is_damage;
 use crate::error::Named;
 use crate::reader::Reader;
+use crate::snapshots::maps;
 use crate::{Error, Result};
 use repo_format::layout::ObjectName;
 use repo_format::map::{Page, Place};
@@ -15,23 +16,6 @@ use std::collections::HashSet;
 
 /// Pages read at a time.
 const BATCH_COUNT: usize = 64;
-
-/// Roots of all maps of a snapshot, with what each page has to look like.
-fn roots(snapshot: &Snapshot) -> Result<Vec<(Id, Place)>> {
-    let name = ObjectName::Snapshot(snapshot.sid);
-    let mut roots = Vec::new();
-    for volume in snapshot.volumes.iter().filter(|volume| !volume.root.is_zero()) {
-        let place = match volume.chunker.segment_len() {
-            Some(segment_len) => Place::volume_root(segment_len, volume.size),
-            None => Place::stream_root(volume.size),
-        };
-        roots.push((volume.root, place.named(name)?));
-    }
-    if let Some(catalogue) = &snapshot.catalogue {
-        roots.push((catalogue.root, Place::stream_root(catalogue.size).named(name)?));
-    }
-    Ok(roots)
-}
 
 /// Walks the wanted snapshots. As long as nothing is damaged, a page that two snapshots share is
 /// visited once; else each snapshot is walked by itself, since it is to be known whom damage hurts.
@@ -70,7 +54,7 @@ struct Walker<'c, 'r> {
 impl Walker<'_, '_> {
     async fn snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         let sid = snapshot.sid;
-        let mut open = match roots(snapshot) {
+        let mut open = match maps(snapshot) {
             Ok(roots) => roots,
             Err(error) => {
                 if !self.check.findings.is_hurt(sid) {

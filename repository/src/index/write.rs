@@ -1,4 +1,4 @@
-//! Publishing an index run that no backup session wrote: after a merge, a repack, a repair.
+//! Publishing index runs: of a session, after a merge, a repack, a repair.
 
 use super::PackInfo;
 use crate::backup::packer::{Batch, PackSealer, Packer};
@@ -35,7 +35,12 @@ impl RunWriter {
             structure: Arc::new(repository.structure_key().clone()),
             sid,
         };
-        Ok(RunWriter { pack_sealer, key: Arc::new(key.named("structure key")?) })
+        Ok(RunWriter::of(pack_sealer, Arc::new(key.named("structure key")?)))
+    }
+
+    /// With the structure key of a session.
+    pub(crate) fn of(pack_sealer: PackSealer, key: Arc<SessionKey>) -> Self {
+        RunWriter { pack_sealer, key }
     }
 
     /// Publishes the entries of `builder` and gives the run's name.

@@ -11,9 +11,11 @@ use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcState, Record};
 use crate::reader::Reader;
-use crate::store::Put;
-use crate::{ErrorKind, Result};
+use crate::store::{DriverError, Put, StoreError};
+use crate::{Error, ErrorKind, Repository, Result};
+use bytes::Bytes;
 use repo_format::gc_record::{Dead, Plan, Sweep};
+use repo_format::layout::ObjectName;
 use repo_format::sealed::Class;
 use repo_format::{PackId, SnapshotId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -247,12 +249,21 @@ impl Prune<'_> {
         let sweep = Sweep { condemned: verdict.condemned, dead, floor, prev: plan.hash };
         let payload = sweep.encode().named(name)?;
         let object = self.repository.seal_signed(Class::Sweep, &name, &payload)?;
-        if self.repository.store().put(&name, object.into()).await? == Put::Created {
+        if put_first(self.repository, &name, object).await? {
             let len = |pack: &PackId| listed.get(pack).map_or(0, |pack| pack.len);
             self.report.packs_condemned += sweep.condemned.len() as u64;
             self.report.bytes_condemned += sweep.condemned.iter().map(len).sum::<u64>();
         }
         gc::wait_delta(self.repository).await
+    }
+}
+
+/// Whether a record was put; false if somebody else's was there, or was and has been removed as old.
+pub(super) async fn put_first(repository: &Repository, name: &ObjectName, object: Bytes) -> Result<bool> {
+    match repository.store().put(name, object.into()).await {
+        Ok(put) => Ok(put == Put::Created),
+        Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Confirmed {
     pub(super) rows: Vec<Vec<u64>>,
     /// Places of packs that have to stay, and why.
     pub(super) staying: BTreeMap<usize, &'static str>,
+    /// Those among them that another prune has deleted since they were listed.
+    pub(super) vanished: BTreeSet<usize>,
 }
 
 impl Confirmed {
@@ -142,6 +144,11 @@ async fn read_rows(
         repository.exec().check_cancelled()?;
         let trailer = match read {
             Ok(trailer) => trailer,
+            Err(error) if error.kind() == ErrorKind::Damage && is_gone(repository, &one.pack).await? => {
+                confirmed.stays(place, "it has gone meanwhile");
+                confirmed.vanished.insert(place);
+                continue;
+            }
             Err(error) if error.kind() == ErrorKind::Damage && !one.is_copied => continue,
             Err(error) if error.kind() == ErrorKind::Damage => {
                 confirmed.staying.insert(place, "its trailer is damaged; `orlop repair` may help");
@@ -202,7 +209,15 @@ async fn check_duties(
         repository.exec().check_cancelled()?;
         let ids: BTreeSet<[u8; 16]> = match read {
             Ok(trailer) => trailer.rows().iter().map(|row| row.id.short()).collect(),
-            Err(error) if error.kind() == ErrorKind::Damage => BTreeSet::new(),
+            Err(error) if error.kind() == ErrorKind::Damage => {
+                let pack = group.first().and_then(|duty| inventory.packs.get(duty.keeper as usize));
+                if let Some(pack) = pack
+                    && is_gone(repository, pack).await?
+                {
+                    confirmed.vanished.extend(group.iter().map(|duty| duty.place));
+                }
+                BTreeSet::new()
+            }
             Err(error) => return Err(error),
         };
         for duty in group.iter().filter(|duty| !ids.contains(&duty.id)) {
@@ -243,6 +258,12 @@ pub(super) async fn missing_packs(
         }
     }
     Ok(gone)
+}
+
+/// Whether a pack that was listed is not there any more.
+pub(super) async fn is_gone(repository: &Repository, pack: &PackInfo) -> Result<bool> {
+    let name = ObjectName::pack(pack.class, pack.pack_id);
+    Ok(repository.store().head(&name).await?.is_none())
 }
 
 /// Names a pack for a warning.

@@ -1,6 +1,6 @@
 //! Repacking: needed records move as sealed bytes, with the rows of their keys. Nothing is decrypted.
 
-use super::confirm::{Confirmed, Leaving};
+use super::confirm::{Confirmed, Leaving, is_gone};
 use crate::backup::packer::{OpenPack, StoredPack};
 use crate::error::Named;
 use crate::index::{PackInfo, RunWriter, pack_row};
@@ -114,6 +114,8 @@ pub(super) async fn copy(
         let rows = confirmed.rows.get(place).map(Vec::as_slice).unwrap_or_default();
         match copier.take(&one.pack, rows).await {
             Ok(()) => outcome.done.iter_mut().skip(place).take(1).for_each(|done| *done = true),
+            // by another prune, which needs no word about it
+            Err(error) if error.kind() == ErrorKind::Damage && is_gone(repository, &one.pack).await? => {}
             Err(error) if error.kind() == ErrorKind::Damage => outcome.damaged.push(error.to_string()),
             Err(error) => return Err(error),
         }

@@ -6,7 +6,7 @@ use crate::gc::GcView;
 use crate::index::{Entry, Index, PackInfo, RunInfo, RunStream, list_runs};
 use crate::{Repository, Result};
 use repo_format::index::Run;
-use repo_format::layout::{ObjectName, PACK_PREFIX};
+use repo_format::layout::PACK_PREFIX;
 use repo_format::pack::PackClass;
 use repo_format::{PackId, SnapshotId};
 use std::collections::{BTreeMap, HashMap};
@@ -37,11 +37,7 @@ pub(super) type PackList = BTreeMap<PackId, ListedPack>;
 pub(super) async fn list_packs(repository: &Repository) -> Result<PackList> {
     let listed = repository.store().list(PACK_PREFIX).await?;
     let packs = listed.into_iter().filter_map(|(name, meta)| {
-        let (pack_id, class) = match name {
-            ObjectName::DataPack(pack_id) => (pack_id, PackClass::Data),
-            ObjectName::MapPack(pack_id) => (pack_id, PackClass::Map),
-            _ => return None,
-        };
+        let (class, pack_id) = name.as_pack()?;
         Some((pack_id, ListedPack { class, len: meta.len, stored_ms: meta.modified_ms }))
     });
     Ok(packs.collect())

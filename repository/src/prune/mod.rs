@@ -27,7 +27,7 @@ pub use report::{MaxUnused, PlannedPack, PrunePlan, PruneReport, Reason, RunsPla
 pub(crate) use sessions::end_session;
 
 use crate::env::Mutant;
-use crate::gc::{self, GcState};
+use crate::gc;
 use crate::index::{self, MergeLimits, MergePlan, RunInfo};
 use crate::progress::Progress;
 use crate::{Error, Repository, Result};
@@ -277,9 +277,4 @@ impl Prune<'_> {
     pub(super) async fn wait_unless(&self, mutant: Mutant) -> Result<()> {
         if self.breaks(mutant) { Ok(()) } else { gc::wait_delta(self.repository).await }
     }
-}
-
-/// Generation to come after `state`.
-pub(super) fn next_generation(state: &GcState) -> u64 {
-    state.sweeps()
 }

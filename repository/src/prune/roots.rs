@@ -1,16 +1,15 @@
 //! What a prune must not touch: announced and committed snapshots, and which of them are forgotten.
 
-use crate::error::Named;
 use crate::gc::wait_delta;
+use crate::inspect::open_pending;
+use crate::snapshots::{maps, open_marker, open_snapshot};
 use crate::store::ObjectMeta;
 use crate::{Error, ErrorKind, Repository, Result};
 use bytes::Bytes;
 use futures::stream::{StreamExt, iter};
-use repo_format::gc_record::{ForgetMarker, Tombstone};
-use repo_format::layout::{DAMAGE_PREFIX, FORGET_PREFIX, ObjectName, PENDING_PREFIX, SNAPSHOT_PREFIX};
+use repo_format::layout::{FORGET_PREFIX, ObjectName, PENDING_PREFIX, SNAPSHOT_PREFIX};
 use repo_format::map::Place;
-use repo_format::sealed::{Class, Header};
-use repo_format::snapshot::{Pending, Snapshot, SnapshotStatus};
+use repo_format::snapshot::SnapshotStatus;
 use repo_format::{Id, SnapshotId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,7 +115,7 @@ pub(super) async fn read_pendings(repository: &Repository) -> Result<Pendings> {
     read_all(repository, PENDING_PREFIX, |name, _, object| {
         let ObjectName::Pending(sid) = name else { return Ok(()) };
         match object.and_then(|object| open_pending(repository, sid, &object)) {
-            Ok(snapshot) => pendings.roots.push(Root { sid, maps: maps(&snapshot)? }),
+            Ok(view) => pendings.roots.push(Root { sid, maps: maps(&view.snapshot)? }),
             Err(_) => pendings.unreadable.push(sid),
         }
         Ok(())
@@ -125,27 +124,12 @@ pub(super) async fn read_pendings(repository: &Repository) -> Result<Pendings> {
     Ok(pendings)
 }
 
-/// The snapshot that a pending record announces.
-pub(crate) fn open_pending(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<Snapshot> {
-    let pending = ObjectName::Pending(sid);
-    let body = repository.open_object(Class::Pending, &pending, object)?;
-    let record = Pending::parse(&body).named(pending)?;
-    let name = ObjectName::Snapshot(sid);
-    let body = repository.open_object(Class::Snapshot, &name, &record.snapshot)?;
-    let snapshot = Snapshot::parse(&body).named(name)?;
-    if snapshot.sid == sid {
-        Ok(snapshot)
-    } else {
-        Err(Error::damage(pending, format!("announces snapshot {}", snapshot.sid)))
-    }
-}
-
 /// Reads all snapshots and tombstones.
 pub(super) async fn read_finals(repository: &Repository) -> Result<Finals> {
     let mut finals = Finals::default();
     read_all(repository, SNAPSHOT_PREFIX, |name, meta, object| {
         let ObjectName::Snapshot(sid) = name else { return Ok(()) };
-        match object.and_then(|object| open_final(repository, sid, &object)) {
+        match object.and_then(|object| open_snapshot(repository, sid, &object)) {
             Ok(Some(snapshot)) => finals.finals.push(Final {
                 root: Root { sid, maps: maps(&snapshot)? },
                 is_complete: snapshot.status == SnapshotStatus::Success,
@@ -159,36 +143,6 @@ pub(super) async fn read_finals(repository: &Repository) -> Result<Finals> {
     })
     .await?;
     Ok(finals)
-}
-
-fn open_final(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<Option<Snapshot>> {
-    let name = ObjectName::Snapshot(sid);
-    let wrong = |found: SnapshotId| Error::damage(name, format!("says that it is of snapshot {found}"));
-    if Header::parse(object).named(name)?.class == Class::Tombstone {
-        let body = repository.open_signed(Class::Tombstone, &name, object)?;
-        let tombstone = Tombstone::parse(&body).named(name)?;
-        return if tombstone.sid == sid { Ok(None) } else { Err(wrong(tombstone.sid)) };
-    }
-    let body = repository.open_object(Class::Snapshot, &name, object)?;
-    let snapshot = Snapshot::parse(&body).named(name)?;
-    if snapshot.sid == sid { Ok(Some(snapshot)) } else { Err(wrong(snapshot.sid)) }
-}
-
-/// Roots of all maps of a snapshot, with what each page has to look like.
-pub(crate) fn maps(snapshot: &Snapshot) -> Result<Vec<(Id, Place)>> {
-    let name = ObjectName::Snapshot(snapshot.sid);
-    let mut roots = Vec::new();
-    for volume in snapshot.volumes.iter().filter(|volume| !volume.root.is_zero()) {
-        let place = match volume.chunker.segment_len() {
-            Some(segment_len) => Place::volume_root(segment_len, volume.size),
-            None => Place::stream_root(volume.size),
-        };
-        roots.push((volume.root, place.named(name)?));
-    }
-    if let Some(catalogue) = &snapshot.catalogue {
-        roots.push((catalogue.root, Place::stream_root(catalogue.size).named(name)?));
-    }
-    Ok(roots)
 }
 
 /// Reads all forget markers; those that nobody signed are refused, and named.
@@ -207,33 +161,8 @@ pub(super) async fn read_markers(repository: &Repository) -> Result<Markers> {
     Ok(markers)
 }
 
-/// Checks that a marker is signed and of the snapshot that its name says.
-pub(crate) fn open_marker(
-    repository: &Repository,
-    name: &ObjectName,
-    sid: SnapshotId,
-    object: &[u8],
-) -> Result<()> {
-    let body = repository.open_signed(Class::Forget, name, object)?;
-    let marker = ForgetMarker::parse(&body).named(name)?;
-    if marker.sid == sid {
-        Ok(())
-    } else {
-        Err(Error::damage(name, format!("says that it is of snapshot {}", marker.sid)))
-    }
-}
-
-/// Snapshots with a signed mark that something of them is lost.
+/// Snapshots of which something is lost, by the newest signed mark of each.
 pub(super) async fn read_damaged(repository: &Repository) -> Result<BTreeSet<SnapshotId>> {
-    let mut sids = BTreeSet::new();
-    read_all(repository, DAMAGE_PREFIX, |name, _, object| {
-        let ObjectName::Damage { sid, .. } = name else { return Ok(()) };
-        let opened = object.and_then(|object| repository.open_signed(Class::Damage, &name, &object));
-        if opened.is_ok() {
-            sids.insert(sid);
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(sids)
+    let (marks, _) = crate::repair::marks(repository).await?;
+    Ok(marks.into_iter().filter(|(_, mark)| !mark.is_whole()).map(|(sid, _)| sid).collect())
 }

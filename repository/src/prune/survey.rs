@@ -1,7 +1,7 @@
 //! p1 to p4: what is there, what is needed, what could go; then the plan, written before anything else.
 
 use super::choose::{Choice, Need, Ranks, choose};
-use super::condemn::Seen;
+use super::condemn::{Seen, put_first};
 use super::confirm::{Confirmed, Leaving, confirm, missing_packs, pack_name};
 use super::copy::copy;
 use super::forgotten::{Forgetting, Inputs};
@@ -11,14 +11,13 @@ use super::plan::{Candidate, Goals, select};
 use super::report::PlannedPack;
 use super::roots::{Final, Finals, Pendings, Root, read_damaged, read_finals, read_markers, read_pendings};
 use super::spill::{BUCKET_COUNT, Spill};
-use super::{Prune, Round, next_generation};
+use super::{Prune, Round};
 use crate::Result;
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcState, GcView};
 use crate::index::PackInfo;
 use crate::reader::Reader;
-use crate::store::Put;
 use repo_format::gc_record::Plan;
 use repo_format::pack::{FOOTER_LEN, HEADER_LEN};
 use repo_format::sealed::Class;
@@ -69,7 +68,7 @@ impl Needs {
 impl Prune<'_> {
     /// p1 to p4, and on to p5 if there is anything to condemn or forget.
     pub(super) async fn plan_and_condemn(&mut self, state: &GcState) -> Result<Round> {
-        let (view, g) = (state.view(), next_generation(state));
+        let (view, g) = (state.view(), state.sweeps());
         let Some(survey) = self.survey(state, &view, g).await? else { return Ok(Round::Done) };
         self.progress.phase("walking maps");
         let Some((needs, choice)) = self.needs(&survey).await? else { return self.lost(state).await };
@@ -312,7 +311,9 @@ impl Prune<'_> {
         let mut staying = BTreeSet::new();
         for (place, why) in &confirmed.staying {
             if let Some(one) = leaving.get(*place) {
-                self.report.warnings.push(format!("{} stays: {why}", pack_name(&one.pack)));
+                if !confirmed.vanished.contains(place) {
+                    self.report.warnings.push(format!("{} stays: {why}", pack_name(&one.pack)));
+                }
                 staying.insert(one.pack.pack_id);
             }
         }
@@ -380,7 +381,7 @@ impl Prune<'_> {
         let payload = body.encode().named(name)?;
         let object = self.repository.seal_signed(Class::Plan, &name, &payload)?;
         let hash = repo_format::sealed::object_hash(&object);
-        if self.repository.store().put(&name, object.into()).await? == Put::Taken {
+        if !put_first(self.repository, &name, object).await? {
             return Ok(None);
         }
         self.withdraw_if_not_alone(g).await?;

@@ -36,10 +36,7 @@ impl Flawed {
     }
 
     fn of(name: &ObjectName, class: PackClass, is_named: bool, len: u64, found: &Remains) -> Option<Self> {
-        let pack_id = match name {
-            ObjectName::DataPack(pack_id) | ObjectName::MapPack(pack_id) => *pack_id,
-            _ => return None,
-        };
+        let (_, pack_id) = name.as_pack()?;
         // without its trailer it is lost, which is found without reading it whole
         let trailer = found.trailer.as_ref()?;
         let frame = trailer.records_end() + FOOTER_LEN as u64;
@@ -68,10 +65,7 @@ async fn read(
     name: ObjectName,
     class: PackClass,
 ) -> Result<Option<(Bytes, Remains)>> {
-    let pack_id = match name {
-        ObjectName::DataPack(pack_id) | ObjectName::MapPack(pack_id) => pack_id,
-        _ => return Ok(None),
-    };
+    let Some((_, pack_id)) = name.as_pack() else { return Ok(None) };
     let bytes = match repository.store().get(&name).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(None),

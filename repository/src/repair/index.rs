@@ -227,11 +227,7 @@ impl Gathered {
         let mut jobs = Vec::new();
         let mut seen = BTreeSet::new();
         for (name, meta) in repository.store().list(PACK_PREFIX).await? {
-            let (class, pack_id) = match name {
-                ObjectName::DataPack(pack_id) => (PackClass::Data, pack_id),
-                ObjectName::MapPack(pack_id) => (PackClass::Map, pack_id),
-                _ => continue,
-            };
+            let Some((class, pack_id)) = name.as_pack() else { continue };
             if view.dead.contains(&pack_id) {
                 continue;
             }
