@@ -100,6 +100,47 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Vec<Manifest>, ManifestError> {
 /// As [`parse`].
 pub fn parse_within(name: &str, text: &[u8], limits: &Limits) -> Result<Vec<Manifest>, ManifestError> {
     let file = error::File::new(name);
+    let mut manifests = Vec::new();
+    documents(&file, text, limits, &mut manifests, &mut |document, manifests| {
+        object::collect(&file, document, limits, manifests)
+    })?;
+    Ok(manifests)
+}
+
+/// Reads the one document of a file, which needs no name, as canonical JSON: for settings that are written like manifests.
+///
+/// # Errors
+/// As [`parse`], but for names; none or more than one document, or one that is no mapping.
+pub fn parse_document(name: &str, text: &[u8]) -> Result<Vec<u8>, ManifestError> {
+    let (file, limits) = (error::File::new(name), Limits::default());
+    let mut found = Vec::new();
+    documents(&file, text, &limits, &mut found, &mut |document, found| {
+        let Some(map) = document.as_map() else {
+            return Err(file.invalid(document.line, document.describe(), "a mapping"));
+        };
+        if !found.is_empty() {
+            return Err(file.invalid(document.line, "another document", "one document"));
+        }
+        let json = canonical::encode(map, limits.object_bytes);
+        found.push(json.map_err(|len| {
+            file.limit(document.line, "bytes of an object as JSON", len, limits.object_bytes)
+        })?);
+        Ok(())
+    })?;
+    found.pop().ok_or_else(|| file.invalid(1, "no document", "one document"))
+}
+
+/// Makes something of a document and adds it.
+type Take<'a, T> = dyn FnMut(&value::Shared, &mut Vec<T>) -> Result<(), ManifestError> + 'a;
+
+/// Hands each document of the text to `take`.
+fn documents<T>(
+    file: &error::File<'_>,
+    text: &[u8],
+    limits: &Limits,
+    out: &mut Vec<T>,
+    take: &mut Take<'_, T>,
+) -> Result<(), ManifestError> {
     let found = text.len() as u64;
     if found > limits.file_bytes {
         return Err(file.limit(1, "bytes of a file", found, limits.file_bytes));
@@ -109,34 +150,20 @@ pub fn parse_within(name: &str, text: &[u8], limits: &Limits) -> Result<Vec<Mani
         file.syntax(error::line_of(valid), "UTF-8", "a byte that is not".to_owned())
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut manifests = Vec::new();
-    if text.trim_start().starts_with(['{', '[']) {
-        match json::documents(&file, text, limits, &mut |d| object::collect(&file, d, limits, &mut manifests))
-        {
-            Err(json @ ManifestError::Syntax { .. }) if !file.is_json() => {
-                return flow(&file, text, limits, json);
-            }
-            other => other?,
-        }
-    } else {
-        yaml::documents(&file, text, limits, &mut |d| object::collect(&file, d, limits, &mut manifests))?;
+    if !text.trim_start().starts_with(['{', '[']) {
+        return yaml::documents(file, text, limits, &mut |document| take(document, out));
     }
-    Ok(manifests)
-}
-
-/// YAML's flow style begins as JSON does: what is not JSON may be that, unless the file is called JSON. If it is
-/// neither, the JSON error is the one to show, since a file that starts with a brace is mostly meant as JSON.
-fn flow(
-    file: &error::File<'_>,
-    text: &str,
-    limits: &Limits,
-    json: ManifestError,
-) -> Result<Vec<Manifest>, ManifestError> {
-    let mut manifests = Vec::new();
-    match yaml::documents(file, text, limits, &mut |d| object::collect(file, d, limits, &mut manifests)) {
-        Ok(()) => Ok(manifests),
-        Err(ManifestError::Syntax { .. } | ManifestError::Invalid { .. }) => Err(json),
-        Err(other) => Err(other),
+    match json::documents(file, text, limits, &mut |document| take(document, out)) {
+        // YAML's flow style begins as JSON does: what is not JSON may be that, unless the file is called JSON. If it is
+        // neither, the JSON error is the one to show, since a file that starts with a brace is mostly meant as JSON.
+        Err(json @ ManifestError::Syntax { .. }) if !file.is_json() => {
+            out.clear();
+            match yaml::documents(file, text, limits, &mut |document| take(document, out)) {
+                Err(ManifestError::Syntax { .. } | ManifestError::Invalid { .. }) => Err(json),
+                other => other,
+            }
+        }
+        other => other,
     }
 }
 

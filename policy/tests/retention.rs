@@ -1,12 +1,15 @@
 //! Histories with what becomes of each backup, as files that are read like tables: `golden/*.history`.
 //!
-//! Options come first (`zone`, `now`, `by`, and the keep rules by their names, or `rolling N`), then one backup per line,
+//! Options come first (`zone`, `now`, `by`, and the keep rules by their names, `rolling N`, or `policy DOCUMENT` in JSON), then one backup per line,
 //! `TIME STATUS GROUP [LABELS] -> keep|drop: REASONS`. An empty line ends a case.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
 
 use jiff::Timestamp;
-use policy::retention::{Decision, Entry, GroupBy, KeepRules, Status, Traits, retain, rolling};
+use policy::retention::{
+    Decision, Entry, GroupBy, KeepRules, Status, Traits, retain, rolling, rolling_by_policy,
+};
+use policy::schedule::SchedulePolicy;
 use policy::{Zone, parse};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,6 +29,7 @@ struct Case {
     by: GroupBy,
     rules: KeepRules,
     rolling: Option<u32>,
+    policy: Option<SchedulePolicy>,
     lines: Vec<Line>,
 }
 
@@ -41,6 +45,7 @@ fn option(case: &mut Case, name: &str, value: &str) {
         "now" => case.now_ms = time(value),
         "by" => case.by = parse::group_by(value).unwrap(),
         "rolling" => case.rolling = Some(value.parse().unwrap()),
+        "policy" => case.policy = Some(serde_json::from_str(value).unwrap()),
         "last" => rules.last = Some(parse::count(value).unwrap()),
         "hourly" => rules.hourly = Some(parse::count(value).unwrap()),
         "daily" => rules.daily = Some(parse::count(value).unwrap()),
@@ -93,6 +98,9 @@ fn decide(case: &Case) -> Vec<Decision> {
             status: line.status,
         })
         .collect();
+    if let Some(policy) = &case.policy {
+        return rolling_by_policy(policy, &entries);
+    }
     case.rolling.map_or_else(
         || retain(&case.rules, &case.zone, case.now_ms, &entries),
         |count| rolling(count, &entries),
@@ -107,6 +115,7 @@ fn check(name: &str, text: &str) -> usize {
         by: GroupBy::default(),
         rules: KeepRules::default(),
         rolling: None,
+        policy: None,
         lines: Vec::new(),
     };
     for text in text.lines().filter(|text| !text.starts_with('#')) {

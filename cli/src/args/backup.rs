@@ -17,6 +17,9 @@ Examples:
   pg_dump shop | orlop backup --volume shop/dump=-
   orlop backup --volume shop/data=/srv/data.img --dry-run";
 
+/// Bytes of a group at most: what the format allows for names.
+const GROUP_LEN_MAX: usize = crate::format::NAME_LEN_MAX as usize;
+
 /// How records are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Compression {
@@ -42,6 +45,14 @@ impl FromStr for Compression {
     }
 }
 
+/// A group fits the format, and a line of output.
+fn group(text: &str) -> Result<String, String> {
+    if text.len() > GROUP_LEN_MAX || text.chars().any(char::is_control) {
+        return Err(format!("at most {GROUP_LEN_MAX} bytes without control characters expected"));
+    }
+    Ok(text.to_owned())
+}
+
 /// `backup`.
 #[derive(Args)]
 pub(crate) struct BackupArgs {
@@ -55,6 +66,9 @@ pub(crate) struct BackupArgs {
     /// A name for people and for --name filters
     #[arg(long, value_name = "N", default_value = "", hide_default_value = true)]
     pub(crate) name: String,
+    /// What retention counts together, such as SCHEDULE/daily; the volumes' names by default
+    #[arg(long, value_name = "G", default_value = "", hide_default_value = true, value_parser = group)]
+    pub(crate) group: String,
     /// A label; can be given more than once
     #[arg(long = "label", value_name = "K=V")]
     pub(crate) labels: Vec<LabelArg>,

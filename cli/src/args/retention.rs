@@ -4,6 +4,7 @@ use super::FilterArgs;
 use clap::Args;
 use policy::retention::{Count, GroupBy, KeepRules, LabelSet, Span};
 use policy::{Zone, parse};
+use std::path::PathBuf;
 
 pub(super) const FORGET_EXAMPLES: &str = "\
 With SNAPSHOT these are forgotten; with keep rules, all that no rule keeps. The last successful backup of a
@@ -20,6 +21,7 @@ Prints every snapshot with keep or drop and the reasons, and changes nothing.
 
 Examples:
   orlop retention explain --keep-daily 7 --keep-weekly 4
+  orlop retention explain --policy nightly.yaml
   orlop retention explain --rolling 10 --json";
 
 /// Keep rules.
@@ -71,6 +73,12 @@ pub(crate) struct KeepArgs {
         "keep_within_hourly", "keep_within_daily", "keep_within_weekly", "keep_within_monthly",
         "keep_within_yearly", "keep_label", "group_by"])]
     pub(crate) rolling: Option<u32>,
+    /// Keep what a schedule policy (YAML or JSON) says, in the groups SCHEDULE/TYPE of its types; instead of other rules
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within",
+        "keep_within_hourly", "keep_within_daily", "keep_within_weekly", "keep_within_monthly",
+        "keep_within_yearly", "keep_label", "rolling", "group_by", "time_zone"])]
+    pub(crate) policy: Option<PathBuf>,
     /// What rules count together: group, name, volumes, labels, joined by commas, or none
     #[arg(long, value_name = "WHAT", value_parser = parse::group_by)]
     pub(crate) group_by: Option<GroupBy>,
@@ -101,7 +109,7 @@ impl KeepArgs {
 
     /// Whether any rule was given.
     pub(crate) fn is_given(&self) -> bool {
-        self.rolling.is_some() || self.rules() != KeepRules::default()
+        self.rolling.is_some() || self.policy.is_some() || self.rules() != KeepRules::default()
     }
 }
 
@@ -109,7 +117,7 @@ impl KeepArgs {
 #[derive(Args)]
 pub(crate) struct ForgetArgs {
     /// These, whatever rules say: id, or a unique start or end of one
-    #[arg(conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "rolling"])]
+    #[arg(conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "rolling", "policy"])]
     pub(crate) snapshots: Vec<String>,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,

@@ -54,6 +54,7 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
         volumes,
         manifests,
         name: args.name,
+        group: args.group,
         labels,
         time_ms: args.time,
         parent,

@@ -6,13 +6,21 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::format::SnapshotStatus;
 use crate::text;
-use policy::retention::{Decision, Entry, Status, Traits, retain, rolling};
+use k8s_source::manifest::parse_document;
+use policy::retention::{Decision, Entry, KeepRules, Status, Traits, retain, rolling, rolling_by_policy};
+use policy::schedule::SchedulePolicy;
 use repository::forget;
 use repository::prune::PruneOptions;
 use repository::snapshots::{self, Filter, SnapshotEntry, short_id};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 const HEAD: [&str; 6] = ["", "ID", "TIME", "GROUP", "STATUS", "WHY"];
+
+/// Bytes of a schedule policy at most.
+const POLICY_LEN_MAX: u64 = 1 << 20;
 
 /// A snapshot and what becomes of it.
 struct Verdict<'a> {
@@ -24,12 +32,13 @@ struct Verdict<'a> {
 pub(super) async fn run(context: &Context, command: RetentionCommand) -> Result<(), Failure> {
     let RetentionCommand::Explain(ExplainArgs { keep, filter }) = command;
     if !keep.is_given() {
-        return Err(Failure::usage("no rule given: --keep-last, --keep-daily ... or --rolling"));
+        return Err(Failure::usage("no rule given: --keep-last, --keep-daily ..., --rolling or --policy"));
     }
+    let rules = rules(context, &keep).await?;
     let repository = context.open().await?;
     let (entries, unread) = select::all(context, &repository).await?;
     let wanted = candidates(&entries, &filter.into());
-    tell(context, &decide(&wanted, &keep, context.env.clock.now_ms()), true)?;
+    tell(context, &decide(&wanted, &keep, &rules, context.env.clock.now_ms()), true)?;
     select::partial(unread)
 }
 
@@ -39,6 +48,7 @@ pub(super) async fn forget(context: &Context, args: ForgetArgs) -> Result<(), Fa
             "nothing to forget: name snapshots, or give rules such as --keep-daily 7",
         ));
     }
+    let rules = rules(context, &args.keep).await?;
     let repository = context.open().await?;
     if !args.dry_run && !repository.role().can_delete() {
         // said before anything is printed that will not happen
@@ -48,7 +58,7 @@ pub(super) async fn forget(context: &Context, args: ForgetArgs) -> Result<(), Fa
     let filter: Filter = args.filter.into();
     let wanted = candidates(&entries, &filter);
     let verdicts = if args.snapshots.is_empty() {
-        decide(&wanted, &args.keep, context.env.clock.now_ms())
+        decide(&wanted, &args.keep, &rules, context.env.clock.now_ms())
     } else {
         named(&entries, &args.snapshots, args.allow_last, &filter)?
     };
@@ -78,7 +88,50 @@ fn status_of(entry: &SnapshotEntry) -> Status {
     }
 }
 
-fn decide<'a>(entries: &[&'a SnapshotEntry], keep: &KeepArgs, now_ms: u64) -> Vec<Verdict<'a>> {
+/// Whether nobody chose the group: it is the names of the volumes.
+fn is_of_volumes(entry: &SnapshotEntry) -> bool {
+    let mut names: Vec<&str> = entry.snapshot.volumes.iter().map(|volume| volume.name.as_str()).collect();
+    names.sort_unstable();
+    entry.snapshot.group == names.join(",")
+}
+
+/// What decides.
+enum Rules {
+    Keep(KeepRules),
+    Rolling(u32),
+    Policy(Box<SchedulePolicy>),
+}
+
+async fn rules(context: &Context, keep: &KeepArgs) -> Result<Rules, Failure> {
+    let Some(path) = keep.policy.clone() else {
+        return Ok(keep.rolling.map_or_else(|| Rules::Keep(keep.rules()), Rules::Rolling));
+    };
+    let policy = context.exec.blocking(move || read_policy(&path));
+    Ok(Rules::Policy(Box::new(context.exec.unless_cancelled(policy).await??)))
+}
+
+fn read_policy(path: &Path) -> Result<SchedulePolicy, Failure> {
+    let name = text::one_line(&path.display().to_string());
+    let failed = |what: String| Failure::failed(format!("{name}: {what}"));
+    let mut document = Vec::new();
+    let file = File::open(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    let read = file.take(POLICY_LEN_MAX + 1).read_to_end(&mut document);
+    read.map_err(|error| failed(format!("cannot be read: {error}")))?;
+    if document.len() as u64 > POLICY_LEN_MAX {
+        return Err(failed(format!("more than {POLICY_LEN_MAX} bytes, expected a schedule policy")));
+    }
+    let json = parse_document(&name, &document).map_err(|error| Failure::failed(error.to_string()))?;
+    // the document is one line by now: its columns say nothing about the file
+    let parsed: Result<Value, _> = serde_json::from_slice(&json);
+    parsed.and_then(serde_json::from_value).map_err(|error| failed(format!("no schedule policy: {error}")))
+}
+
+fn decide<'a>(
+    entries: &[&'a SnapshotEntry],
+    keep: &KeepArgs,
+    rules: &Rules,
+    now_ms: u64,
+) -> Vec<Verdict<'a>> {
     let group_by = keep.group_by.unwrap_or_default();
     let keys: Vec<String> = entries
         .iter()
@@ -96,15 +149,20 @@ fn decide<'a>(entries: &[&'a SnapshotEntry], keep: &KeepArgs, now_ms: u64) -> Ve
         .map(|(index, (entry, counted_in))| Entry {
             index,
             time_ms: entry.time_ms(),
-            group: &entry.snapshot.group,
+            group: match rules {
+                // a volume may be called as the type of a schedule is
+                Rules::Policy(_) if is_of_volumes(entry) => "",
+                _ => &entry.snapshot.group,
+            },
             counted_in,
             labels: &entry.snapshot.labels,
             status: status_of(entry),
         })
         .collect();
-    let decisions = match keep.rolling {
-        Some(count) => rolling(count, &history),
-        None => retain(&keep.rules(), &keep.time_zone, now_ms, &history),
+    let decisions = match rules {
+        Rules::Keep(rules) => retain(rules, &keep.time_zone, now_ms, &history),
+        Rules::Rolling(count) => rolling(*count, &history),
+        Rules::Policy(policy) => rolling_by_policy(policy, &history),
     };
     let verdict = |decision: Decision| {
         let reasons = decision.reasons.iter().map(ToString::to_string).collect();

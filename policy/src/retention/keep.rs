@@ -36,7 +36,7 @@ pub fn retain(rules: &KeepRules, zone: &Zone, now_ms: u64, history: &[Entry<'_>]
     }
     let mut needed = indispensable(&counted, history);
     needed.extend(indispensable(&groups, history));
-    decide(history, kept, &needed, &Reason::NoRule)
+    decide(history, kept, &needed, |_| Reason::NoRule)
 }
 
 /// Notes for each of `members`, newest first, which rules keep it.

@@ -11,7 +11,7 @@ mod rules;
 pub use group::{GroupBy, Traits};
 pub use keep::retain;
 pub use reason::Reason;
-pub use rolling::rolling;
+pub use rolling::{rolling, rolling_by_policy};
 pub use rules::{Count, KeepRules, LabelSet, Period, Span};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +83,7 @@ fn decide(
     history: &[Entry<'_>],
     kept: Vec<Vec<Reason>>,
     indispensable: &BTreeSet<usize>,
-    otherwise: &Reason,
+    otherwise: impl Fn(&Entry<'_>) -> Reason,
 ) -> Vec<Decision> {
     let last = |status| match status {
         Status::Complete => Reason::LastSuccessful,
@@ -95,7 +95,7 @@ fn decide(
         }
         let keep = !reasons.is_empty();
         if !keep {
-            reasons.push(otherwise.clone());
+            reasons.push(otherwise(entry));
         }
         Decision { index: entry.index, keep, reasons }
     };

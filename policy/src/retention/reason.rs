@@ -51,6 +51,8 @@ pub enum Reason {
     },
     /// Kept because there are no rules at all.
     NoRules,
+    /// Kept because its group is not one that the schedule policy decides on.
+    OtherGroup,
 }
 
 impl fmt::Display for Reason {
@@ -75,6 +77,7 @@ impl fmt::Display for Reason {
             Reason::NoRule => f.write_str("no rule keeps it"),
             Reason::Beyond { retain } => write!(f, "beyond the newest {retain} successful"),
             Reason::NoRules => f.write_str("no rules"),
+            Reason::OtherGroup => f.write_str("not of this schedule policy"),
         }
     }
 }

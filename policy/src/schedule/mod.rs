@@ -34,6 +34,13 @@ impl ScheduleType {
     /// All, in the order in which they are tried.
     pub const ALL: [ScheduleType; 4] =
         [ScheduleType::Interval, ScheduleType::Daily, ScheduleType::Weekly, ScheduleType::Monthly];
+
+    /// The type of a group of backups, which is called `SCHEDULE/TYPE`; `None` for any other name.
+    pub fn of_group(group: &str) -> Option<ScheduleType> {
+        let (schedule, kind) = group.split_once('/')?;
+        let kind = Self::ALL.into_iter().find(|one| one.to_string() == kind)?;
+        (!schedule.is_empty()).then_some(kind)
+    }
 }
 
 impl fmt::Display for ScheduleType {

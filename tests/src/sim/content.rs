@@ -146,15 +146,15 @@ impl Spec {
         }
     }
 
-    /// A backup of a script, without anything drawn.
-    pub(super) fn of(volumes: &[(&str, &str)], no: usize) -> Self {
+    /// A backup of a script, without anything drawn; with `tokens` its volumes say whether they have changed.
+    pub(super) fn of(volumes: &[(&str, &str)], tokens: bool, no: usize) -> Self {
         let content = |letters: &str| {
             let letters: BTreeMap<u64, u8> = (0..).zip(letters.bytes()).collect();
             Content { chunks: letters.len() as u64, letters }
         };
         let volumes = volumes.iter().map(|(name, letters)| ((*name).to_owned(), content(letters))).collect();
         let (stream, manifest, group) = (None, None, "g".to_owned());
-        Spec { no, volumes, stream, manifest, group, tokens: false, compressed: false }
+        Spec { no, volumes, stream, manifest, group, tokens, compressed: false }
     }
 
     /// The request of this backup.

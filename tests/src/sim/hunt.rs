@@ -14,6 +14,9 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
         crash: 0,
         stop: rng.pick(&[5, 20, 60]),
         stops_ms: vec![SECOND, 3 * SECOND, MINUTE, HOUR],
+        stop_least_ms: (0, 0),
+        stop_unsent: (250, 250),
+        latencies_ms: Profile::LATENCIES_MS,
         fail: 0,
         fail_keepers: true,
         late: 0,
@@ -41,6 +44,7 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
         stop_at: &[],
         stop_keepers: None,
         script: vec![],
+        script_tokens: false,
         mutant: None,
     };
 }
@@ -136,20 +140,25 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             profile.keepers = 3;
         }
         Mutant::ForgottenByOwnFloor => {
-            let calls = &[("get", "snapshots/"), ("put", "pending/"), ("list", "index/")];
-            stopping(profile, calls, &[MINUTE]);
-            profile.stop = 700;
+            let calls = &[("put", "packs/"), ("put", "pending/"), ("put", "gc/")];
+            stopping(profile, calls, &[5 * SECOND]);
+            (profile.stop, profile.latencies_ms) = (900, &[20]);
+            profile.stop_least_ms = (70 * SECOND, 10 * SECOND);
+            profile.script_tokens = true;
+            profile.pace.session_age = Duration::from_secs(3600);
             profile.pace.small_runs = 0;
+            // the floor trails, so that it passes the parent's generation only with the third
+            profile.pace.floor_generations = 1;
             let at = |seconds: u64| seconds * SECOND..(seconds + 1) * SECOND;
             let (forget, prune) = (Act::Do(Chore::ForgetLast), Act::Do(Chore::Prune));
             // a session sleeps through two generations, one of which takes its parent, and lists a run between the
             // two looks of the next
             profile.script = vec![
-                (false, vec![(at(0), Act::Backup(&[("v", "a")]))]),
-                (true, vec![(at(0), Act::Backup(&[("x", "c")])), (at(300), Act::Backup(&[("y", "d")]))]),
-                (false, vec![(at(600), Act::Backup(&[("v", "a"), ("w", "b")]))]),
-                (true, vec![(at(601), forget), (0..1, prune), (0..1, forget), (0..1, prune)]),
-                (true, vec![(650 * SECOND..900 * SECOND, forget), (0..1, prune)]),
+                (true, vec![(at(0), Act::Backup(&[("v", "a")])), (at(0), Act::Backup(&[("x", "c")]))]),
+                (true, vec![(at(0), Act::Backup(&[("y", "d")]))]),
+                (false, vec![(at(200), Act::Backup(&[("v", "a"), ("w", "b")]))]),
+                (true, vec![(at(201), forget), (0..1, prune), (0..1, forget), (0..1, prune)]),
+                (true, vec![(265 * SECOND..275 * SECOND, forget), (0..1, prune)]),
             ];
         }
         Mutant::FloorNotReadAgainAtP5 => {
@@ -193,11 +202,23 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             profile.pace.pending_age = Duration::from_secs(5);
         }
         Mutant::DeadLeavesByLateList => {
-            profile.keepers = 3;
-            profile.late = 60;
-            profile.twice = 200;
-            profile.full_lag = true;
-            profile.lag = 900;
+            profile.pace.small_runs = 0;
+            profile.pace.pending_age = Duration::from_secs(3600);
+            (profile.lag, profile.stop, profile.latencies_ms) = (600, 900, &[20]);
+            profile.stop_at = &[("put", "packs/map"), ("delete", "packs/")];
+            (profile.stops_ms, profile.stop_least_ms) = (vec![5 * SECOND], (37 * SECOND, 27 * SECOND));
+            profile.stop_unsent = (0, 800);
+            let at = |seconds: u64| seconds * SECOND..(seconds + 1) * SECOND;
+            let forget = Act::Do(Chore::ForgetLast);
+            // a session sleeps while its packs are condemned and two generations follow; one of its packs is deleted,
+            // and the last generation lists, just before it looks for it
+            profile.script = vec![
+                (true, vec![(at(0), Act::Backup(&[("x", "c")])), (at(0), Act::Backup(&[("y", "d")]))]),
+                (false, vec![(at(200), Act::Backup(&[("v", "a")]))]),
+                (true, vec![(at(203), Act::Prune(0))]),
+                (true, vec![(at(212), forget), (at(0), Act::Prune(HOUR))]),
+                (true, vec![(232 * SECOND..242 * SECOND, forget), (at(0), Act::Prune(HOUR))]),
+            ];
         }
         Mutant::DeleteByOldList => {
             stopping(

@@ -30,8 +30,14 @@ pub struct Profile {
     pub crash: u64,
     /// The process is stopped for a while.
     pub stop: u64,
-    /// How long, each as likely as the other.
+    /// How long, each as likely as the other: up to twice as long.
     pub stops_ms: Vec<u64>,
+    /// How long at least: writers, keepers.
+    pub stop_least_ms: (u64, u64),
+    /// Of a thousand stops, those before the call is sent; the others are when its answer arrives. Writers, keepers.
+    pub stop_unsent: (u64, u64),
+    /// What a call takes one way at most, in milliseconds: one of these for a process.
+    pub latencies_ms: &'static [u64],
     /// The call fails, before or after its effect.
     pub fail: u64,
     /// Keepers' calls fail, too.
@@ -74,6 +80,8 @@ pub struct Profile {
     pub stop_keepers: Option<bool>,
     /// Machines and their jobs, if not by chance: who keeps, and when what begins at the earliest.
     pub script: Vec<Part>,
+    /// Volumes of a script say whether they have changed: those that have not are inherited unread.
+    pub script_tokens: bool,
     /// The rule that is left out.
     pub mutant: Option<Mutant>,
 }
@@ -88,6 +96,8 @@ pub enum Act {
     Backup(&'static [(&'static str, &'static str)]),
     /// Something else.
     Do(Chore),
+    /// A prune with this undelete window.
+    Prune(u64),
 }
 
 /// A job of a keeper.
@@ -115,6 +125,9 @@ impl Profile {
     /// Delta of stores that have one.
     pub const LAG_MS: u64 = 2 * SECOND;
 
+    /// From a store next door to one behind a bad line.
+    pub const LATENCIES_MS: &'static [u64] = &[2, 20, 20, 200, 2000];
+
     /// The mixture of a seed.
     pub fn draw(rng: &mut Rng) -> Self {
         let delta_ms = rng.pick(&[0, Self::LAG_MS]);
@@ -125,6 +138,9 @@ impl Profile {
             crash: some(rng, &[2, 10]),
             stop: some(rng, &[5, 20, 60]),
             stops_ms: stops(rng),
+            stop_least_ms: (0, 0),
+            stop_unsent: (250, 250),
+            latencies_ms: Profile::LATENCIES_MS,
             fail: some(rng, &[5, 30, 100]),
             fail_keepers: true,
             late: some(rng, &[5, 30]),
@@ -157,6 +173,7 @@ impl Profile {
             stop_at: &[],
             stop_keepers: None,
             script: vec![],
+            script_tokens: false,
             mutant: None,
         }
     }

@@ -169,13 +169,17 @@ impl Schedule {
                 let at_ms = when.start + world.rng.below(when.end - when.start);
                 let job = match step {
                     Act::Backup(volumes) => {
-                        let spec = Arc::new(Spec::of(volumes, self.model.specs.len()));
+                        let spec = Arc::new(Spec::of(volumes, profile.script_tokens, self.model.specs.len()));
                         self.model.specs.push(spec.clone());
                         Job::Backup(spec)
                     }
                     Act::Do(chore) => {
                         let (choice, window_ms) = (world.rng.next(), world.rng.pick(&profile.windows_ms));
                         Job::Chore { chore: *chore, choice, window_ms, pace: profile.pace }
+                    }
+                    Act::Prune(window_ms) => {
+                        let (chore, choice) = (Chore::Prune, world.rng.next());
+                        Job::Chore { chore, choice, window_ms: *window_ms, pace: profile.pace }
                     }
                 };
                 jobs.push_back((Some(at_ms), job));

@@ -169,7 +169,7 @@ impl World {
 
     /// A new process.
     pub(super) fn add_process(&mut self, may_delete: bool, keeper: bool) -> ProcessNo {
-        let latency_ms = self.rng.pick(&[2, 20, 20, 200, 2000]);
+        let latency_ms = self.rng.pick(self.profile.latencies_ms);
         let process =
             Process { dead: false, stopped_until_ms: 0, outage_until_ms: 0, latency_ms, may_delete, keeper };
         self.processes.push(process);
@@ -263,8 +263,10 @@ impl World {
         if here && chance(self, self.profile.stop) {
             let profile = self.profile.clone();
             let longest = self.rng.pick(&profile.stops_ms);
-            let for_ms = 1 + self.rng.below(longest * 2);
-            if self.rng.chance(250) {
+            let of = |(writers, keepers)| if self.processes[from].keeper { keepers } else { writers };
+            let (least, unsent) = (of(profile.stop_least_ms), of(profile.stop_unsent));
+            let for_ms = 1 + least + self.rng.below(longest * 2);
+            if self.rng.chance(unsent) {
                 // computed, not sent yet
                 self.stop(from, for_ms);
                 send_ms += for_ms;
