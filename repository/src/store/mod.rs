@@ -225,7 +225,12 @@ impl Store {
         let sent = self.retried("put", &path, len, || self.driver.put_new(&path, payload.clone())).await;
         match sent {
             Ok(()) if self.is_conditional => {}
-            Ok(()) | Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => {
+            Ok(()) => match self.get(name).await? {
+                Some(found) if !same_bytes(&found, &payload) => return Ok(Put::Taken),
+                // or removed since, by somebody who went on from it
+                _ => {}
+            },
+            Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => {
                 match self.get_met(name).await? {
                     Some(found) if same_bytes(&found, &payload) => {}
                     Some(_) => return Ok(Put::Taken),
