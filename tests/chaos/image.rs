@@ -1,7 +1,7 @@
 //! A writer's volume: chunks that change a little each round, and what of them must be new to the repository.
 
 use crate::dice::Dice;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use tests::data;
 
 /// The repository cuts at multiples of this, so that what is new can be counted from outside.
@@ -9,12 +9,16 @@ pub(crate) const CHUNK_LEN: usize = 16 << 10;
 const CHUNKS: usize = 160;
 /// Contents that all writers draw from.
 const POOL: usize = 64;
+/// Rounds that a writer may go back.
+const OLDER: usize = 6;
 
 type Ids = HashSet<blake3::Hash>;
 
 /// The volume of one writer.
 pub(crate) struct Image {
     bytes: Vec<u8>,
+    /// What it was in the rounds before, the newest last.
+    older: VecDeque<Vec<u8>>,
     /// Chunks of the writer's newest snapshot that is known to be committed. It is the last of its group, so
     /// it is never let go, and the repository has all of them at any time.
     saved: Ids,
@@ -23,7 +27,8 @@ pub(crate) struct Image {
 impl Image {
     /// A fresh one, partly of what others have, too.
     pub(crate) fn new(dice: &mut Dice) -> Image {
-        let mut image = Image { bytes: vec![0; CHUNKS * CHUNK_LEN], saved: Ids::new() };
+        let mut image =
+            Image { bytes: vec![0; CHUNKS * CHUNK_LEN], older: VecDeque::new(), saved: Ids::new() };
         image.change_chunks(dice, CHUNKS);
         image
     }
@@ -33,15 +38,30 @@ impl Image {
         &self.bytes
     }
 
-    /// A round's changes: none, a few chunks, or all.
+    /// A round's changes: none, a few chunks, or all. Some go back to what they were: packs of snapshots that are
+    /// forgotten by now hold it, and a prune may be about to condemn them.
     pub(crate) fn change(&mut self, dice: &mut Dice) {
+        self.older.push_back(self.bytes.clone());
+        if self.older.len() > OLDER {
+            self.older.pop_front();
+        }
         match dice.below(10) {
             0 => {}
             1 => self.change_chunks(dice, CHUNKS),
+            2 | 3 => self.go_back(dice),
             _ => {
                 let count = 1 + dice.below(CHUNKS / 5);
                 self.change_chunks(dice, count);
             }
+        }
+    }
+
+    fn go_back(&mut self, dice: &mut Dice) {
+        let old = self.older[dice.below(self.older.len())].clone();
+        let (first, count) = (dice.below(CHUNKS), 1 + dice.below(CHUNKS / 4));
+        for n in 0..count {
+            let start = (first + n) % CHUNKS * CHUNK_LEN;
+            self.bytes[start..start + CHUNK_LEN].copy_from_slice(&old[start..start + CHUNK_LEN]);
         }
     }
 

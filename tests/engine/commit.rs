@@ -42,7 +42,7 @@ fn backup_while(
 #[test]
 fn condemned_packs_are_mended_by_copies() {
     let bench = Bench::new(51);
-    let data = tests::data::mixed(1, 500_000);
+    let data = tests::data::bytes(1, 500_000);
     let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
     let old = packs(&bench.store);
     let candidates = old.clone();
