@@ -9,6 +9,8 @@ use std::time::Instant;
 
 const WRITERS: usize = 8;
 const PRUNERS: usize = 2;
+/// A writer rests for less than so many times as long as a backup takes.
+const REST_MAX: usize = 5;
 
 /// Everybody works until the deadline; what has begun by then is waited for.
 pub(crate) fn work(world: &World, epoch: u32, deadline: Instant) {
@@ -50,6 +52,8 @@ impl<'a> Writer<'a> {
     fn back_up(&mut self, dice: &mut Dice) {
         let (world, n) = (self.world, self.n);
         self.image.change(dice);
+        // eight that never rest would leave no CPU for a prune
+        std::thread::sleep(world.tally().usual(Verb::Backup) * u32::try_from(dice.below(REST_MAX)).unwrap());
         std::fs::write(world.path(&format!("w{n}.img")), self.image.bytes()).unwrap();
         let key = {
             let mut known = world.ledger.known();
@@ -97,7 +101,8 @@ fn forget(world: &World, dice: &mut Dice) {
             return known.may_have_kept(keep);
         }
         let removed = end.summary()["remove"].as_array().unwrap().clone();
-        return known.let_go(removed.iter().map(|one| one["snapshot_id"].as_str().unwrap().to_owned()));
+        return known
+            .let_go(removed.iter().map(|one| one["snapshot_id"].as_str().unwrap().to_owned()), &end.out);
     }
     let mut chosen = Vec::new();
     {
@@ -107,7 +112,7 @@ fn forget(world: &World, dice: &mut Dice) {
             chosen.extend(dice.pick(&can_go).cloned());
         }
         // before it begins: whatever becomes of it, they may be gone
-        known.let_go(chosen.iter().cloned());
+        known.let_go(chosen.iter().cloned(), "chosen");
     }
     if chosen.is_empty() {
         world.run(Verb::Look, "--json snapshots");

@@ -23,11 +23,9 @@ impl Verb {
             (Verb::Backup | Verb::Prune | Verb::Undelete, 11) => true,
             // what was named is deleted since it was chosen, or was never let go by a forget that was killed
             (Verb::Forget, 2) => err.contains("not found") || err.contains("none matches"),
-            (Verb::Undelete, 2) => {
-                ["not found", "none matches", "not forgotten"].iter().any(|why| err.contains(why))
-            }
-            // a part of it is deleted already
-            (Verb::Undelete, 13) => err.contains("no pack holds it"),
+            (Verb::Undelete, 2) => ["not found", "none matches", "not forgotten", "being deleted"]
+                .iter()
+                .any(|why| err.contains(why)),
             _ => false,
         }
     }
@@ -146,7 +144,12 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (verb, ends) in &self.ends {
-            write!(f, "{verb:?} {} done, {} refused, {} killed; ", ends.done, ends.refused, ends.killed)?;
+            let each = self.usual(*verb).as_secs_f64();
+            write!(
+                f,
+                "{verb:?} {} done ({each:.1} s each), {} refused, {} killed; ",
+                ends.done, ends.refused, ends.killed
+            )?;
         }
         write!(
             f,

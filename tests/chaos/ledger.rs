@@ -48,14 +48,11 @@ impl Known {
     }
 
     /// Somebody is about to forget them, or has.
-    pub(crate) fn let_go(&mut self, sids: impl IntoIterator<Item = String>) {
+    pub(crate) fn let_go(&mut self, sids: impl IntoIterator<Item = String>, why: &str) {
         for sid in sids {
             if let Some(key) = self.committed.get(&sid) {
-                assert!(
-                    self.newest(key.0) != Some(*key),
-                    "{sid}, the newest of writer {}, was let go",
-                    key.0
-                );
+                let is_newest = self.later(key) == 0;
+                assert!(!is_newest, "{sid} ({}), the newest of its writer, was let go: {why}", name(*key));
             }
             self.let_go.insert(sid);
         }
