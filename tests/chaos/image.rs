@@ -48,7 +48,7 @@ impl Image {
         match dice.below(10) {
             0 => {}
             1 => self.change_chunks(dice, CHUNKS),
-            2 | 3 => self.go_back(dice),
+            2..=5 => self.go_back(dice),
             _ => {
                 let count = 1 + dice.below(CHUNKS / 5);
                 self.change_chunks(dice, count);
