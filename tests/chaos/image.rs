@@ -10,7 +10,7 @@ const CHUNKS: usize = 160;
 /// Contents that all writers draw from.
 const POOL: usize = 64;
 /// Rounds that a writer may go back.
-const OLDER: usize = 6;
+const OLDER: usize = 2;
 
 type Ids = HashSet<blake3::Hash>;
 
@@ -38,13 +38,10 @@ impl Image {
         &self.bytes
     }
 
-    /// A round's changes: none, a few chunks, or all. Some go back to what they were: packs of snapshots that are
-    /// forgotten by now hold it, and a prune may be about to condemn them.
+    /// A round's changes: none, a few chunks, or all. Some go back to what they were just before: packs of snapshots
+    /// that are forgotten by now hold it, and a prune is about to condemn them.
     pub(crate) fn change(&mut self, dice: &mut Dice) {
-        self.older.push_back(self.bytes.clone());
-        if self.older.len() > OLDER {
-            self.older.pop_front();
-        }
+        let before = self.bytes.clone();
         match dice.below(10) {
             0 => {}
             1 => self.change_chunks(dice, CHUNKS),
@@ -54,11 +51,18 @@ impl Image {
                 self.change_chunks(dice, count);
             }
         }
+        self.older.push_back(before);
+        if self.older.len() > OLDER {
+            self.older.pop_front();
+        }
     }
 
     fn go_back(&mut self, dice: &mut Dice) {
+        if self.older.is_empty() {
+            return;
+        }
         let old = self.older[dice.below(self.older.len())].clone();
-        let (first, count) = (dice.below(CHUNKS), 1 + dice.below(CHUNKS / 4));
+        let (first, count) = (dice.below(CHUNKS), 1 + dice.below(CHUNKS));
         for n in 0..count {
             let start = (first + n) % CHUNKS * CHUNK_LEN;
             self.bytes[start..start + CHUNK_LEN].copy_from_slice(&old[start..start + CHUNK_LEN]);
