@@ -11,6 +11,8 @@ wanted() {
 cc          gcc          every build (zstd is C)
 curl        curl         the S3 servers
 flock       util-linux   building the S3 servers and restic
+node        nodejs       s3rver
+npm         npm          installing s3rver
 mke2fs      e2fsprogs    the ext4 image of the demo
 debugfs     e2fsprogs    the day of changes of the demo
 sqlite3     sqlite3      the database of the demo
@@ -64,7 +66,7 @@ while IFS=$'\t' read -r use reason; do
   note_skip "$use" "$reason"
 done < <(report_missing)
 
-for program in versitygw minio restic; do
+for program in versitygw minio s3rver restic; do
   "$DEV_DIR/$program.sh" build || {
     code=$?
     [ "$code" = "$SKIP_CODE" ] || exit "$code"

@@ -1,5 +1,6 @@
 //! Text for people: names that cannot disturb a terminal, sizes, times, tables.
 
+use crate::format::StoreMode;
 use jiff::Timestamp;
 
 /// Escapes what would move the cursor, hide or reorder text.
@@ -88,6 +89,14 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
 pub(crate) fn labels<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
     let pairs = labels.into_iter().map(|(key, value)| one_line(&format!("{key}={value}")));
     pairs.collect::<Vec<_>>().join(",")
+}
+
+/// How many prunes the store can have at once.
+pub(crate) fn mode(mode: StoreMode) -> &'static str {
+    match mode {
+        StoreMode::Many => "many",
+        StoreMode::One => "one",
+    }
 }
 
 /// How many of what.

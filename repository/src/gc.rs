@@ -45,7 +45,7 @@ pub(crate) struct Record<T> {
 pub(crate) struct GcState {
     pub(crate) plan: Option<Record<Plan>>,
     pub(crate) sweep: Option<Record<Sweep>>,
-    /// Mode one: unfinished plans of the same generation beside `plan`, written by mistake.
+    /// Mode one: plans of the same generation beside `plan`, written by mistake.
     pub(crate) other_plans: Vec<Record<Plan>>,
     /// Plans and sweeps of any generation, with the store's time.
     pub(crate) listed: Vec<(ObjectName, u64)>,
@@ -62,6 +62,12 @@ impl GcState {
         self.plan.as_ref().filter(|plan| self.sweep.as_ref().is_none_or(|sweep| sweep.g < plan.g))
     }
 
+    /// All plans of the newest generation, if it has no sweep yet. More than one in mode one only.
+    pub(crate) fn unswept(&self) -> impl Iterator<Item = &Record<Plan>> {
+        let plan = self.unfinished();
+        plan.into_iter().chain(self.other_plans.iter().filter(move |_| plan.is_some()))
+    }
+
     /// Floor of the newest sweep.
     pub(crate) fn floor(&self) -> u64 {
         self.sweep.as_ref().map_or(0, |sweep| sweep.body.floor)
@@ -75,22 +81,21 @@ impl GcState {
     /// What clients go by.
     pub(crate) fn view(&self) -> GcView {
         let mut view = GcView { sweeps: self.sweeps(), floor: self.floor(), ..GcView::default() };
-        view.newest_floor = view.floor;
         if let Some(sweep) = &self.sweep {
             view.dead = sweep.body.dead.iter().flat_map(|dead| dead.packs.iter().copied()).collect();
             view.condemned = view.dead.clone();
         }
-        for plan in self.plan.iter().chain(&self.other_plans) {
-            view.forgotten.extend(plan.body.forgotten.iter().flat_map(|one| one.sids.iter().copied()));
-        }
-        if let Some(plan) = self.unfinished() {
-            view.newest_floor = plan.body.floor;
+        let forgotten =
+            |plan: &Record<Plan>| plan.body.forgotten.clone().into_iter().flat_map(|one| one.sids);
+        view.forgotten.extend(self.plan.iter().flat_map(forgotten));
+        let mut newest_floor = None;
+        for plan in self.unswept() {
+            // whichever of several is swept in the end: all of them are obeyed
+            newest_floor = newest_floor.max(Some(plan.body.floor));
             view.condemned.extend(plan.body.candidates.iter().copied());
+            view.forgotten.extend(forgotten(plan));
         }
-        for plan in &self.other_plans {
-            view.newest_floor = view.newest_floor.max(plan.body.floor);
-            view.condemned.extend(plan.body.candidates.iter().copied());
-        }
+        view.newest_floor = newest_floor.unwrap_or(view.floor);
         view
     }
 }
@@ -182,11 +187,16 @@ async fn try_state(repository: &Repository) -> Result<Option<GcState>> {
         let payload = repository.open_signed(Class::Plan, &name, &object)?;
         let body = Plan::parse(&payload).named(name)?;
         let record = Record { name, g, body, hash: object_hash(&object), stored_ms };
-        if state.plan.is_none() {
+        // mode one: a plan that was overtaken while it was written counts for nobody once there is a sweep
+        let is_swept_one = |sweep: &Record<Sweep>| sweep.g != g || sweep.body.prev == record.hash;
+        if state.plan.is_none() && (!named || state.sweep.as_ref().is_none_or(is_swept_one)) {
             state.plan = Some(record);
         } else {
             state.other_plans.push(record);
         }
+    }
+    if named && state.plan.is_none() && !state.other_plans.is_empty() {
+        return Ok(None);
     }
     Ok(Some(state))
 }

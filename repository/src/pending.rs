@@ -1,9 +1,10 @@
 //! Sessions that have announced a snapshot and not committed it yet.
 
 use crate::inspect::open_pending;
-use crate::prune::end_session;
+use crate::prune::{end_session, probe};
 use crate::{Error, ErrorKind, Repository, Result};
 use repo_format::SnapshotId;
+use repo_format::config::StoreMode;
 use repo_format::layout::{ObjectName, PENDING_PREFIX, SNAPSHOT_PREFIX};
 use repo_format::snapshot::Snapshot;
 use std::collections::BTreeSet;
@@ -50,15 +51,24 @@ pub async fn list(repository: &Repository) -> Result<(Vec<PendingEntry>, Vec<Err
 /// Ends a session: it cannot commit under this name any more, and what only it needs may go. A
 /// session that still runs notices, and takes another name.
 ///
+/// In mode *one* there are no tombstones: the session must be dead, for longer than a request of its may
+/// still land (15 minutes on S3), or what it commits afterwards may lack what was pruned meanwhile.
+///
 /// # Errors
-/// [`Error::Usage`] if there is no such session; [`Error::Role`] for a key that cannot sign.
+/// [`Error::Usage`] if there is no such session; [`Error::Role`] for a key that cannot sign;
+/// [`Error::StoreUnfit`] where the store has stopped to keep its promises.
 pub async fn drop_session(repository: &Repository, sid: SnapshotId) -> Result<()> {
     repository.require_writable()?;
     if !repository.role().can_delete() {
         return Err(repository.role_error("session drop", "prune or owner"));
     }
     let name = ObjectName::Pending(sid);
-    match repository.store().head(&name).await {
+    let found = repository.store().head(&name).await;
+    if repository.config().store.mode == StoreMode::Many {
+        // where the condition were ignored, the tombstone would replace a committed snapshot
+        probe(repository).await?;
+    }
+    match found {
         Ok(Some(_)) => end_session(repository, sid).await,
         Ok(None) => Err(Error::Usage { what: format!("session {sid}: not found; it may have ended") }),
         Err(error) if error.kind() == ErrorKind::Damage => end_session(repository, sid).await,

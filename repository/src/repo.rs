@@ -4,7 +4,7 @@ use crate::error::Named;
 use crate::{Env, Error, Exec, Result, Store};
 use bytes::Bytes;
 use chunker::BlockKeys;
-use repo_format::config::Config;
+use repo_format::config::{Config, StoreMode};
 use repo_format::kdf::{Secret, derive, derive_into};
 use repo_format::keys::{Bundle, Role};
 use repo_format::layout::ObjectName;
@@ -69,6 +69,7 @@ impl Repository {
         let page_key = PageKey::new(&structure);
         let identity = bundle.identity(&domain).map(|identity| Identity::new(&identity));
         let common = bundle.common();
+        let store = if config.store.mode == StoreMode::One { store.without_conditions() } else { store };
         let inner = Inner {
             store,
             exec,

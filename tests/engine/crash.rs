@@ -13,7 +13,7 @@ use tests::engine::{Bench, manifest, run, stream, volume};
 
 /// Runs `command` on forks of `base`, with a crash at every call; `verify` looks at what is left.
 /// Says how many calls there are.
-fn crash_everywhere(
+pub(crate) fn crash_everywhere(
     base: &Bench,
     command: impl Fn(&Bench, Arc<FaultDriver>) -> Result<()>,
     verify: impl Fn(&Bench),
@@ -36,7 +36,7 @@ fn crash_everywhere(
     calls
 }
 
-fn request(data: &[u8]) -> BackupRequest {
+pub(crate) fn request(data: &[u8]) -> BackupRequest {
     BackupRequest {
         volumes: vec![volume("shop/data", data), stream("shop/log", &data[..data.len() / 2])],
         manifests: vec![
@@ -47,13 +47,13 @@ fn request(data: &[u8]) -> BackupRequest {
     }
 }
 
-fn backup_on(bench: &Bench, driver: Arc<FaultDriver>, data: &[u8]) -> Result<()> {
+pub(crate) fn backup_on(bench: &Bench, driver: Arc<FaultDriver>, data: &[u8]) -> Result<()> {
     let repository = bench.open_on(driver, &bench.owner)?;
     run(backup::backup(&repository, request(data), &Arc::new(Progress::default()))).map(|_| ())
 }
 
 /// Every snapshot is one of `versions`, the check is clean, and the next backup just works.
-fn is_sound(bench: &Bench, versions: &[&[u8]], at_least: usize) {
+pub(crate) fn is_sound(bench: &Bench, versions: &[&[u8]], at_least: usize) {
     for round in 0..2 {
         // what is forgotten may be gone in part
         let snapshots: Vec<_> = bench.snapshots().into_iter().filter(|entry| !entry.forgotten).collect();

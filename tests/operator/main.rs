@@ -9,6 +9,7 @@ mod disk;
 mod input;
 mod life;
 mod network;
+mod one;
 mod orlop;
 mod secrets;
 mod unfit;

@@ -91,7 +91,7 @@ fn wrong_keys_and_buckets_are_refused_at_once() {
         lab.set("AWS_ACCESS_KEY_ID", "nobody");
         let code = match kind {
             Kind::Versitygw => "XAdminUserNotFound",
-            Kind::Minio => "InvalidAccessKeyId",
+            Kind::Minio | Kind::S3rver => "InvalidAccessKeyId",
         };
         lab.run("snapshots").refused(1, &["s3://", code]);
         lab.set("AWS_ACCESS_KEY_ID", server.access_key());

@@ -50,6 +50,20 @@ impl Bench {
         Bench { env, clock, exec: Exec::inline(), store, owner }
     }
 
+    /// An empty store that ignores conditions, no repository yet.
+    pub fn bare_one(seed: u64) -> Self {
+        let bench = Self::bare(seed);
+        let store = bench.store.clone().ignoring_conditions();
+        Bench { store, ..bench }
+    }
+
+    /// A fresh repository of mode one.
+    pub fn one(seed: u64) -> Self {
+        let bench = Self::bare_one(seed);
+        bench.init_on(Arc::new(bench.store.clone()), Chunking::blocks()).unwrap();
+        bench
+    }
+
     /// `init` on any driver, with the owner's key file.
     pub fn init_on(&self, driver: Arc<dyn Driver>, chunking: Chunking) -> Result<Initialised> {
         let options = InitOptions { credential: Some(self.owner.clone()), label: "owner".into(), chunking };

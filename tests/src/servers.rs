@@ -18,10 +18,12 @@ pub enum Kind {
     Versitygw,
     /// The second opinion: another code base that fsyncs.
     Minio,
+    /// Ignores conditions: every put-if-absent succeeds. It asks who sends a request and checks no signatures.
+    S3rver,
 }
 
 impl Kind {
-    /// Both, for suites that run on each.
+    /// Those that honour conditions and check signatures, for suites that run on each.
     pub const ALL: [Kind; 2] = [Kind::Versitygw, Kind::Minio];
 
     /// The name of the program and of its script.
@@ -29,6 +31,7 @@ impl Kind {
         match self {
             Kind::Versitygw => "versitygw",
             Kind::Minio => "minio",
+            Kind::S3rver => "s3rver",
         }
     }
 }
@@ -161,7 +164,8 @@ impl S3Server {
         &self.region
     }
 
-    /// The server's folder: `data` under it holds the objects (versitygw keeps each as a plain file), `log` its messages.
+    /// The server's folder: `data` under it holds the objects (versitygw keeps each as a plain file, s3rver as a file that
+    /// ends with `._S3rver_object`), `log` its messages.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -251,15 +255,20 @@ mod tests {
 
     #[test]
     fn servers_start_with_a_bucket_and_stop() {
-        for kind in Kind::ALL {
+        for kind in [Kind::Versitygw, Kind::Minio, Kind::S3rver] {
             let Ok(server) = S3Server::start(kind) else {
                 continue;
             };
             let address = server.address().to_owned();
             let mut stream = TcpStream::connect(&address).unwrap();
-            // Not signed: the server must be there and must refuse.
-            let request =
-                format!("GET /{} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n", server.bucket());
+            // Not signed, or with a key of another start: the server must be there and must refuse.
+            let key = "Authorization: AWS4-HMAC-SHA256 Credential=S3RVER/20260101/us-east-1/s3/aws4_request, \
+                       SignedHeaders=host, Signature=0\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n";
+            let key = if kind == Kind::S3rver { key } else { "" };
+            let request = format!(
+                "GET /{} HTTP/1.1\r\nHost: {address}\r\n{key}Connection: close\r\n\r\n",
+                server.bucket()
+            );
             stream.write_all(request.as_bytes()).unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();

@@ -32,6 +32,13 @@ fn minio() {
     suite::conformance(tests::s3::driver(&server, "suite"));
 }
 
+/// The same suite, but for what rests on conditions.
+#[test]
+fn s3rver() {
+    let Ok(server) = S3Server::start(Kind::S3rver) else { return };
+    suite::conformance_without_conditions(tests::s3::driver(&server, "suite"));
+}
+
 /// A store on `endpoint` as seen by wrong credentials says so at once, and names no secret.
 #[test]
 fn wrong_credentials_are_refused_at_once() {

@@ -28,6 +28,22 @@ pub(crate) fn conformance(driver: Arc<dyn Driver>) {
     });
 }
 
+/// Every promise but those of conditions, which the probe has to see.
+pub(crate) fn conformance_without_conditions(driver: Arc<dyn Driver>) {
+    in_runtime(async {
+        reads_what_was_put(&*driver).await;
+        lists_by_prefix(&*driver).await;
+        deletes_more_than_once(&*driver).await;
+        put(&*driver, "config/0", "first").await.unwrap();
+        put(&*driver, "config/0", "second").await.unwrap();
+        assert_eq!(driver.get("config/0", None).await.unwrap(), "second", "read after it was overwritten");
+        let exec = Exec::threads(1).unwrap();
+        let report = probe(&*driver, &exec, &Env::system()).await.unwrap();
+        assert!(!report.put_if_absent && report.read_after_write, "{report:?}");
+        assert_eq!(names(&*driver, "probe/").await, Vec::<String>::new(), "the probe cleans up");
+    });
+}
+
 async fn put(driver: &dyn Driver, name: &str, bytes: impl Into<Bytes>) -> Result<(), DriverError> {
     driver.put_new(name, bytes.into().into()).await
 }

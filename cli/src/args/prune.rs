@@ -10,6 +10,11 @@ pub(super) const PRUNE_EXAMPLES: &str = "\
 Condemns what no snapshot needs, and deletes it once the undelete window is over: run it regularly. Backups
 and other prunes may run meanwhile.
 
+On a store of mode one (it ignores put-if-absent, as init has said) one prune runs at a time, and others step
+back with exit code 11. A prune that was killed may leave a plan: the next one stops and prints the command
+that takes it over. Run that only when the process has been dead for 15 minutes: until then a request of it
+may still arrive. Nothing is lost meanwhile, and backups go on.
+
 Examples:
   orlop prune --dry-run
   orlop prune
@@ -21,6 +26,13 @@ The new snapshot has the content, time and name of the forgotten one.
 
 Example:
   orlop undelete 5f0c9a31";
+
+pub(super) const DROP_EXAMPLES: &str = "\
+On a store of mode one nothing stops a backup that is still alive from committing what was dropped: the
+machine that ran it must be known to be dead, for 15 minutes at least. Elsewhere it notices, and starts anew.
+
+Example:
+  orlop session drop 5f0c9a31";
 
 /// How much unused data may stay.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,9 +110,9 @@ pub(crate) struct PruneArgs {
     /// Merge the index only
     #[arg(long)]
     pub(crate) index_only: bool,
-    /// On a store without put-if-absent: end the unfinished plan of this process, which must be dead
+    /// On a store of mode one: withdraw the unfinished plan of this process, dead for 15 minutes at least
     #[arg(long, value_name = "PROC")]
-    pub(crate) take_over: Option<String>,
+    pub(crate) take_over: Vec<String>,
     /// Where large sets are sorted; the system's temporary directory by default
     #[arg(long, value_name = "DIR")]
     pub(crate) temp_dir: Option<PathBuf>,
@@ -120,7 +132,7 @@ pub(crate) enum SessionCommand {
     #[command(after_help = "Example:\n  orlop session list")]
     List,
     /// End a backup that will not come back: what only it needs may then be pruned
-    #[command(after_help = "Example:\n  orlop session drop 5f0c9a31")]
+    #[command(after_help = super::prune::DROP_EXAMPLES)]
     Drop {
         /// Id, or a unique start or end of one
         session: String,

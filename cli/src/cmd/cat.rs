@@ -5,7 +5,7 @@ use super::{document, key, select};
 use crate::args::{CatArgs, CatKind};
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::format::{Config, Id, PackClass, PackId, Row, SnapshotId, StoreMode, Trailer};
+use crate::format::{Config, Id, PackClass, PackId, Row, SnapshotId, Trailer};
 use crate::text;
 use repository::Repository;
 use repository::inspect;
@@ -92,10 +92,7 @@ fn config(config: &Config) -> Value {
         })).collect::<Vec<_>>(),
         "created": text::time(config.created_ms),
         "store": {
-            "mode": match config.store.mode {
-                StoreMode::Many => "many",
-                StoreMode::One => "one",
-            },
+            "mode": text::mode(config.store.mode),
             "delta_ms": config.store.delta_ms,
         },
         "features": {

@@ -4,7 +4,7 @@ use crate::args::{Chunker, InitArgs, Size};
 use crate::context::Context;
 use crate::credential;
 use crate::exit::Failure;
-use crate::format::{Chunking, ChunkingRow};
+use crate::format::{Chunking, ChunkingRow, StoreMode};
 use crate::text;
 use repository::init::{InitOptions, init};
 use serde::Serialize;
@@ -19,6 +19,7 @@ struct Summary<'a> {
     repository_id: String,
     recovery_key: &'a str,
     format: &'static str,
+    store_mode: &'static str,
 }
 
 pub(super) async fn run(context: &Context, args: InitArgs) -> Result<(), Failure> {
@@ -39,10 +40,22 @@ pub(super) async fn run(context: &Context, args: InitArgs) -> Result<(), Failure
             repository_id,
             recovery_key: &made.recovery_key,
             format: "experimental",
+            store_mode: text::mode(made.mode),
         });
     }
     output.line(format!("repository {} made at {}", made.repo_id, text::one_line(&url)))?;
     output.line(format!("recovery key: {}", *made.recovery_key))?;
+    output.line(match made.mode {
+        StoreMode::Many => "store mode many: any number of backups and prunes may run at once",
+        StoreMode::One => {
+            "store mode one: the store ignores put-if-absent, so one prune runs at a time, beside any number of backups"
+        }
+    })?;
+    if made.mode == StoreMode::One {
+        output.told(
+            "What a killed prune leaves behind is taken over by hand: `orlop prune --help` says how.",
+        )?;
+    }
     output.told(
         "Keep the recovery key where the repository is not: it opens everything, and is not shown again.",
     )?;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const NAMED_MAX: usize = 10;
 
 pub(super) async fn run(context: &Context, args: PruneArgs) -> Result<(), Failure> {
-    let take_over = args.take_over.as_deref().map(ProcessId::parse).transpose();
+    let take_over = args.take_over.iter().map(|proc| ProcessId::parse(proc)).collect::<Result<Vec<_>, _>>();
     let options = PruneOptions {
         dry_run: args.dry_run,
         max_unused: match args.max_unused {

@@ -3,21 +3,25 @@
 use super::Check;
 use super::report::is_damage;
 use crate::error::Named;
+use crate::gc::{plan_of, sweep_of};
 use crate::{Repository, Result};
 use bytes::Bytes;
+use repo_format::config::StoreMode;
 use repo_format::gc_record::{Plan, Sweep};
 use repo_format::layout::{GC_PREFIX, ObjectName};
 use repo_format::sealed::{Class, object_hash};
 use std::collections::BTreeMap;
 
 /// Hash of a record and what it says of the one before; none if it does not open.
-type Records = BTreeMap<u64, ([u8; 32], Option<Option<[u8; 32]>>)>;
+type Record = ([u8; 32], Option<Option<[u8; 32]>>);
+type Records = BTreeMap<u64, Record>;
 
 const KIND: &str = "gc-chain";
 
 /// Every deletion record there is, and the newest ones that should be.
 pub(super) async fn check(check: &mut Check<'_>) -> Result<()> {
-    let (mut plans, mut sweeps) = (Records::new(), Records::new());
+    let (mut plans, mut sweeps) = (Vec::new(), Records::new());
+    let is_one = check.repository.config().store.mode == StoreMode::One;
     let listed = check.repository.store().list(GC_PREFIX).await?;
     for (name, _) in listed {
         check.objects += 1;
@@ -38,17 +42,31 @@ pub(super) async fn check(check: &mut Check<'_>) -> Result<()> {
             }
         };
         let record = (object_hash(&object), prev);
-        match name {
-            ObjectName::Plan(g) => drop(plans.insert(g, record)),
-            ObjectName::Sweep(g) => drop(sweeps.insert(g, record)),
+        // records of the other mode are nobody's; of two sweeps by mistake the first name counts
+        match (plan_of(&name), sweep_of(&name)) {
+            (Some((g, proc)), _) if proc.is_some() == is_one => plans.push((g, record)),
+            (_, Some((g, proc))) if proc.is_some() == is_one => drop(sweeps.entry(g).or_insert(record)),
             _ => {}
         }
     }
+    let plans = with_sweeps(plans, &sweeps);
     for (name, found, expected) in breaks(&plans, &sweeps) {
         let finding = check.findings.add(name, KIND, found, expected);
         check.hurt_all.push(finding);
     }
     Ok(())
+}
+
+/// One plan of each generation: that of its sweep, where several were written by mistake (mode one).
+fn with_sweeps(all: Vec<(u64, Record)>, sweeps: &Records) -> Records {
+    let mut plans = Records::new();
+    for (g, record) in all {
+        let is_named = sweeps.get(&g).is_some_and(|(_, prev)| *prev == Some(Some(record.0)));
+        if is_named || !plans.contains_key(&g) {
+            plans.insert(g, record);
+        }
+    }
+    plans
 }
 
 /// Opens and parses a record; what it says of the one before.
@@ -108,6 +126,16 @@ mod tests {
 
     fn records(list: &[(u64, u8, u8)]) -> Records {
         list.iter().map(|(g, hash, prev)| (*g, ([*hash; 32], Some(Some([*prev; 32]))))).collect()
+    }
+
+    #[test]
+    fn the_plan_of_the_sweep_counts() {
+        let record = |hash: u8| ([hash; 32], Some(Some([0; 32])));
+        let sweeps = records(&[(1, 9, 5)]);
+        for plans in [[4, 5, 6], [5, 4, 6], [6, 4, 5]] {
+            let plans = with_sweeps(plans.map(|hash| (1, record(hash))).to_vec(), &sweeps);
+            assert_eq!(plans.get(&1).map(|(hash, _)| hash[0]), Some(5));
+        }
     }
 
     const NONE: [ObjectName; 0] = [];

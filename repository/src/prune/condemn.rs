@@ -56,8 +56,13 @@ impl Prune<'_> {
         seen: Option<Seen>,
         listed: PackList,
     ) -> Result<Round> {
+        let g = plan.g;
         self.wait_unless(Mutant::NoWaitAfterP4).await?;
-        self.look_again(state, plan, seen, listed).await
+        let result = self.look_again(state, plan, seen, listed).await;
+        if result.is_err() {
+            self.withdraw(g).await;
+        }
+        result
     }
 
     async fn look_again(
@@ -91,7 +96,6 @@ impl Prune<'_> {
         self.report.generation = Some(plan.g);
         // p7: by what is stored, whoever wrote it
         self.now_ms = super::delete::store_now(self.repository).await?;
-        self.still_owns().await?;
         let stored = gc::state(self.repository).await?;
         self.delete_due(&stored).await?;
         Ok(Round::Done)
@@ -225,7 +229,7 @@ impl Prune<'_> {
         verdict: Verdict,
         listed: &PackList,
     ) -> Result<()> {
-        self.still_owns().await?;
+        self.still_stands(plan.g).await?;
         let name = self.sweep_name(plan.g);
         let old_floor = state.floor();
         let lowest = if self.breaks(Mutant::FloorNotReadAgainAtP5) { u64::MAX } else { verdict.lowest_built };
@@ -249,6 +253,7 @@ impl Prune<'_> {
         let sweep = Sweep { condemned: verdict.condemned, dead, floor, prev: plan.hash };
         let payload = sweep.encode().named(name)?;
         let object = self.repository.seal_signed(Class::Sweep, &name, &payload)?;
+        self.sweep_sent = true;
         if put_first(self.repository, &name, object).await? {
             let len = |pack: &PackId| listed.get(pack).map_or(0, |pack| pack.len);
             self.report.packs_condemned += sweep.condemned.len() as u64;

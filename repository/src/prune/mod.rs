@@ -53,8 +53,9 @@ pub struct PruneOptions {
     pub undelete_window: Duration,
     /// Merge index runs, nothing else.
     pub index_only: bool,
-    /// Mode one: the process whose unfinished plan is taken over; it must be dead.
-    pub take_over: Option<ProcessId>,
+    /// Mode one: processes whose unfinished plans are taken over. Each must be dead, and for longer than a
+    /// request of its may still land (15 minutes on S3).
+    pub take_over: Vec<ProcessId>,
     /// Where large marks are sorted; the system's temporary directory by default.
     pub temp_dir: Option<PathBuf>,
     /// How far behind things are left alone.
@@ -94,7 +95,7 @@ impl Default for PruneOptions {
             max_time: None,
             undelete_window: Duration::from_secs(24 * 60 * 60),
             index_only: false,
-            take_over: None,
+            take_over: Vec::new(),
             temp_dir: None,
             pace: Pace::default(),
         }
@@ -122,6 +123,8 @@ pub(super) struct Prune<'a> {
     started: Duration,
     /// What the runs said when they were last read.
     runs: Option<Vec<RunInfo>>,
+    /// A sweep is on its way, or there: the plan may not be withdrawn any more.
+    sweep_sent: bool,
 }
 
 /// What a round came to.
@@ -162,18 +165,40 @@ pub async fn prune(
         now_ms,
         started,
         runs: None,
+        sweep_sent: false,
     };
     prune.run().await?;
     Ok(prune.report)
+}
+
+/// A store that has stopped to keep its promises must not be pruned, nor get tombstones.
+pub(crate) async fn probe(repository: &Repository) -> Result<()> {
+    let store = repository.store();
+    let report = store.probe().await?;
+    let unfit = |reason: &str| Error::StoreUnfit { url: store.url().to_owned(), reason: reason.into() };
+    if !report.read_after_write && repository.config().store.delta_ms == 0 {
+        return Err(unfit("what was just written was not read or listed; nothing can be ended safely here"));
+    }
+    if !report.put_if_absent && repository.config().store.mode == StoreMode::Many {
+        let reason = "put-if-absent had several winners, though it had one when the repository was made \
+                      (mode many): only a repository made on such a store can be pruned on it; \
+                      nothing was changed";
+        return Err(unfit(reason));
+    }
+    Ok(())
 }
 
 impl Prune<'_> {
     async fn run(&mut self) -> Result<()> {
         if !self.options.dry_run {
             self.progress.phase("testing the store");
-            self.probe().await?;
+            probe(self.repository).await?;
             self.now_ms = delete::store_now(self.repository).await?;
-            self.own().await?;
+            if self.is_one() && !self.options.index_only {
+                // whoever is at work is left alone
+                self.stop_unless_dead(&gc::state(self.repository).await?)?;
+                self.own().await?;
+            }
         }
         if !self.options.index_only {
             let mut rounds = 0;
@@ -188,22 +213,6 @@ impl Prune<'_> {
         self.merge().await
     }
 
-    /// A store that has stopped to keep its promises must not be pruned.
-    async fn probe(&self) -> Result<()> {
-        let store = self.repository.store();
-        let report = store.probe().await?;
-        let unfit = |reason: &str| Error::StoreUnfit { url: store.url().to_owned(), reason: reason.into() };
-        if !report.read_after_write && self.repository.config().store.delta_ms == 0 {
-            return Err(unfit("what was just written was not read or listed; it cannot be pruned safely"));
-        }
-        if !report.put_if_absent && self.repository.config().store.mode == StoreMode::Many {
-            let reason = "put-if-absent had several winners, though it had one when the repository was made: \
-                          only a repository made on such a store can be pruned on it";
-            return Err(unfit(reason));
-        }
-        Ok(())
-    }
-
     /// p0 to p7.
     async fn round(&mut self) -> Result<Round> {
         self.progress.phase("reading deletion records");
@@ -213,11 +222,13 @@ impl Prune<'_> {
         }
         if let Some(plan) = state.unfinished() {
             if self.options.dry_run {
-                let text = format!("{} is unfinished: a prune ends it first, then plans anew", plan.name);
+                let what =
+                    if self.is_one() { "it may have to be taken over" } else { "a prune ends it first" };
+                let text = format!("{} is unfinished: {what}; only then it plans anew", plan.name);
                 self.report.warnings.push(text);
                 return Ok(Round::Done);
             }
-            if self.withdraw_dead(plan).await? {
+            if self.withdraw_dead(&state).await? {
                 return Ok(Round::Again);
             }
             return self.resume(&state, plan.clone()).await;

@@ -384,7 +384,10 @@ impl Prune<'_> {
         if !put_first(self.repository, &name, object).await? {
             return Ok(None);
         }
-        self.withdraw_if_not_alone(g).await?;
+        if let Err(error) = self.is_alone(g).await {
+            self.withdraw(g).await;
+            return Err(error);
+        }
         let stored = self.repository.store().head(&name).await?;
         let stored_ms = stored.map_or(self.now_ms, |meta| meta.modified_ms);
         Ok(Some(gc::Record { name, g, body, hash, stored_ms }))

@@ -17,12 +17,19 @@ type Objects = BTreeMap<String, (Bytes, u64)>;
 pub struct MemoryDriver {
     objects: Arc<Mutex<Objects>>,
     clock: Arc<dyn Clock>,
+    ignores_conditions: bool,
 }
 
 impl MemoryDriver {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        MemoryDriver { objects: Arc::default(), clock }
+        MemoryDriver { objects: Arc::default(), clock, ignores_conditions: false }
+    }
+
+    /// The same store without put-if-absent: each put replaces what is there, and is told that it won.
+    pub fn ignoring_conditions(mut self) -> Self {
+        self.ignores_conditions = true;
+        self
     }
 
     fn objects(&self) -> MutexGuard<'_, Objects> {
@@ -32,7 +39,7 @@ impl MemoryDriver {
     /// A copy that shares nothing with this store.
     pub fn fork(&self) -> Self {
         let objects = self.objects().clone();
-        MemoryDriver { objects: Arc::new(Mutex::new(objects)), clock: self.clock.clone() }
+        MemoryDriver { objects: Arc::new(Mutex::new(objects)), ..self.clone() }
     }
 
     /// Names of all objects, in order.
@@ -67,7 +74,7 @@ impl Driver for MemoryDriver {
     fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>> {
         let now_ms = self.clock.now_ms();
         let mut objects = self.objects();
-        if objects.contains_key(name) {
+        if objects.contains_key(name) && !self.ignores_conditions {
             return now(Err(DriverError::Exists));
         }
         objects.insert(name.to_owned(), (payload.into(), now_ms));

@@ -106,6 +106,8 @@ pub struct Store {
     env: Env,
     retry: RetryPolicy,
     counters: Arc<StoreCounters>,
+    /// Whether the store honours the condition of a put.
+    is_conditional: bool,
 }
 
 /// Slowest line that is still served: time limits are 30 s plus length over this.
@@ -118,7 +120,14 @@ const LIST_PAGE_LIMIT: Duration = Duration::from_secs(30);
 impl Store {
     /// Typed access over `driver`.
     pub fn new(driver: Arc<dyn Driver>, exec: Exec, env: Env) -> Self {
-        Store { driver, exec, env, retry: RetryPolicy::DEFAULT, counters: Arc::default() }
+        let (retry, counters) = (RetryPolicy::DEFAULT, Arc::default());
+        Store { driver, exec, env, retry, counters, is_conditional: true }
+    }
+
+    /// For a store that ignores conditions (mode *one*): [`put`](Self::put) looks before and after.
+    pub(crate) fn without_conditions(mut self) -> Self {
+        self.is_conditional = false;
+        self
     }
 
     /// With another retry policy.
@@ -202,12 +211,25 @@ impl Store {
 
     /// Put-if-absent. After an answer that leaves the effect open it is sent again; an object that
     /// is there already is read and compared, and equal bytes mean that this put won.
+    ///
+    /// On a store that ignores conditions an object that can be seen is not replaced, and what was put is
+    /// read back. Two that race may both be told that they won: nothing may rest on one winner there.
     pub async fn put(&self, name: &ObjectName, payload: PutPayload) -> Result<Put> {
         let path = name.to_string();
         let len = payload.content_length() as u64;
+        if !self.is_conditional
+            && let Some(found) = self.get(name).await?
+        {
+            return Ok(if same_bytes(&found, &payload) { Put::Created } else { Put::Taken });
+        }
         let sent = self.retried("put", &path, len, || self.driver.put_new(&path, payload.clone())).await;
         match sent {
-            Ok(()) => {}
+            Ok(()) if self.is_conditional => {}
+            Ok(()) => match self.get(name).await? {
+                Some(found) if !same_bytes(&found, &payload) => return Ok(Put::Taken),
+                // or removed since, by somebody who went on from it
+                _ => {}
+            },
             Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => {
                 match self.get_met(name).await? {
                     Some(found) if same_bytes(&found, &payload) => {}

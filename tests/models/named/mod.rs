@@ -37,6 +37,8 @@ enum Slip {
     NoWaitAtTakeOver,
     /// A process that died after the wait began is taken over, too.
     NamesAfterWaiting,
+    /// A process that is stopped by an error withdraws its plan although it has sent its sweep.
+    WithdrawsAfterSweep,
     /// `session drop` for a session that lives.
     DropsTheLiving,
     /// A pruner removes stale pending records, as if there were tombstones.
@@ -265,6 +267,7 @@ fn every_slip_loses_something() {
         (Slip::Resumes, TAKEN_OVER),
         (Slip::TakesOverAtOnce, TAKEN_OVER),
         (Slip::NoWaitAtTakeOver, Rules { take_over: true, ..TWO }),
+        (Slip::WithdrawsAfterSweep, TWO),
         (Slip::DropsTheLiving, Rules { drop: true, ..TWO }),
         (Slip::PrunerDropsSessions, TWO),
     ];

@@ -80,6 +80,14 @@ pub(super) fn steps(rules: &Rules, world: &World, p: u8, steps: &mut Vec<Step>) 
     if rules.take_over && !matches!(process.at, At::Idle | At::Dead) {
         out.to("dies", Set::EMPTY, store, process.at(At::Dead));
     }
+    if matches!(process.at, At::LookAfterPlan | At::ListAgain | At::MarkAgain | At::Sweep) {
+        out.to(
+            "is stopped: withdraws",
+            Set::EMPTY,
+            without(store, record(process.g, p)),
+            process.at(At::Idle),
+        );
+    }
     match process.at {
         At::Idle if process.prunes < rules.prunes => begin(rules, store, process, out),
         At::Idle | At::Dead => {}
@@ -222,16 +230,19 @@ fn mark(mut store: Store, mut process: Process, out: &mut Out<'_>) {
     }
 }
 
+fn without(mut store: Store, plan: u8) -> Store {
+    store.plans.remove(plan);
+    store.unseen.plans.remove(plan);
+    store
+}
+
 fn look_after_plan(mut store: Store, mut process: Process, out: &mut Out<'_>) {
     store.settle(&mut process.wait);
     let own = record(process.g, out.p);
     for view in store.views() {
         let later = |n: u8| n != own && n / PROCESSES >= process.g;
         if view.plans.iter().any(later) || view.sweeps.iter().any(later) {
-            let mut store = store;
-            store.plans.remove(own);
-            store.unseen.plans.remove(own);
-            out.to("p4 finds another: withdraws", view.plans, store, process.at(At::Idle));
+            out.to("p4 finds another: withdraws", view.plans, without(store, own), process.at(At::Idle));
             out.note(|world| world.withdrawn = true);
         } else {
             out.to("p4 is alone", Set::EMPTY, store, process.at(At::ListAgain));
@@ -266,6 +277,11 @@ fn sweep(rules: &Rules, mut store: Store, process: Process, out: &mut Out<'_>) {
         let mut late = store;
         late.late_sweeps.insert(number);
         out.to("p6 sends its sweep and dies", process.candidates, late, process.at(At::Dead));
+    }
+    if rules.slips(Slip::WithdrawsAfterSweep) {
+        let mut late = without(store, number);
+        late.late_sweeps.insert(number);
+        out.to("p6 sends its sweep, is stopped, withdraws", process.candidates, late, process.at(At::Idle));
     }
     store.put_sweep(rules, number);
     out.to("p6 puts its sweep", process.candidates, store, process.at(At::Delete));
