@@ -5,10 +5,13 @@ use crate::ends::Verb;
 use crate::image::Image;
 use crate::ledger::{name, volume};
 use crate::world::World;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const WRITERS: usize = 8;
 const PRUNERS: usize = 2;
+/// Stands for the 15 minutes that an operator waits before a killed prune is taken over: on loopback no request of
+/// the dead is under way for longer.
+const DEAD_FOR: Duration = Duration::from_secs(3);
 /// A writer rests for less than so many times as long as a backup takes.
 const REST_MAX: usize = 5;
 
@@ -28,7 +31,7 @@ pub(crate) fn work(world: &World, epoch: u32, deadline: Instant) {
                 repeat(format!("writer {n}"), &mut |dice| writer.back_up(dice));
             });
         }
-        for n in 0..PRUNERS {
+        for n in 0..if world.is_one { 1 } else { PRUNERS } {
             scope.spawn(move || repeat(format!("pruner {n}"), &mut |dice| prune(world, dice)));
         }
         scope.spawn(|| repeat("forgetter".into(), &mut |dice| forget(world, dice)));
@@ -89,7 +92,11 @@ fn prune(world: &World, dice: &mut Dice) {
     if dice.percent(20) {
         line += " --max-unused 0%";
     }
-    world.risk(Verb::Prune, &line, 5, dice);
+    let end = world.risk(Verb::Prune, &line, 5, dice);
+    if let Some(options) = end.take_over().filter(|_| world.is_one) {
+        std::thread::sleep(DEAD_FOR);
+        world.risk(Verb::Prune, &format!("{line}{options}"), 5, dice);
+    }
 }
 
 fn forget(world: &World, dice: &mut Dice) {

@@ -56,6 +56,16 @@ impl End {
         }
     }
 
+    /// The options that a prune tells to end what dead ones have left; none if it does not.
+    pub(crate) fn take_over(&self) -> Option<String> {
+        let named = self.err.split("--take-over ").skip(1);
+        let is_hex = |c: char| c.is_ascii_hexdigit();
+        let options: Vec<String> = named
+            .map(|rest| format!(" --take-over {}", rest.split(|c| !is_hex(c)).next().unwrap()))
+            .collect();
+        (!options.is_empty()).then(|| options.concat())
+    }
+
     /// The last JSON line.
     pub(crate) fn summary(&self) -> Value {
         let last = self.out.lines().last().unwrap_or_default();

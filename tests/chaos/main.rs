@@ -1,6 +1,6 @@
 //! Chaos: the shipped command on real servers, as a crowd of processes that overtake and kill each other.
 //!
-//! Eight writers, two pruners, forgets by rule and by name, undeletes and listings work on one repository until a deadline;
+//! Eight writers, two pruners (one where the store allows no more), forgets by rule and by name, undeletes and listings work on one repository until a deadline;
 //! a part of all processes ends by `kill -9` at a drawn moment. Then everything stands still, and the verdict
 //! is given: every snapshot that was committed and not let go is listed and restores to the very bytes, all content
 //! checks, no command has ended in a way that it must not, and what prune made sessions upload again is little.
@@ -65,4 +65,10 @@ fn on_versitygw() {
 #[test]
 fn on_minio() {
     chaos(Kind::Minio);
+}
+
+/// A store that ignores put-if-absent.
+#[test]
+fn on_s3rver() {
+    chaos(Kind::S3rver);
 }
