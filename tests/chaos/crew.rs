@@ -72,6 +72,8 @@ impl<'a> Writer<'a> {
             world.count(|tally| tally.bytes_known += known);
             self.image.is_saved();
             world.ledger.known().committed.insert(end.text("snapshot_id"), key);
+        } else {
+            self.image.may_be_saved();
         }
     }
 }

@@ -19,8 +19,8 @@ pub(crate) struct Image {
     bytes: Vec<u8>,
     /// What it was in the rounds before, the newest last.
     older: VecDeque<Vec<u8>>,
-    /// Chunks of the writer's newest snapshot that is known to be committed. It is the last of its group, so
-    /// it is never let go, and the repository has all of them at any time.
+    /// Chunks of the writer's newest snapshot. It is the last of its group, so it is never let go, and the
+    /// repository has all of them at any time. After a kill: those that it has either way.
     saved: Ids,
 }
 
@@ -92,6 +92,12 @@ impl Image {
     pub(crate) fn new_len(&self) -> u64 {
         let new: Ids = self.chunks().map(blake3::hash).filter(|id| !self.saved.contains(id)).collect();
         (new.len() * CHUNK_LEN) as u64
+    }
+
+    /// It may be committed as it is, or not: only what both have is surely there.
+    pub(crate) fn may_be_saved(&mut self) {
+        let now: Ids = self.chunks().map(blake3::hash).collect();
+        self.saved.retain(|id| now.contains(id));
     }
 
     /// It is committed as it is.
