@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test model lint style bench bench-prune bench-prune-memory fuzz simulate mutants install
+.PHONY: help setup demo test model lint style bench bench-prune bench-prune-memory fuzz chaos simulate mutants install
 
 ORLOP_SKIPS := $(CURDIR)/target/skips
 
@@ -50,6 +50,9 @@ bench-prune: ## prune of a million chunks beside restic's, and a backup beside a
 bench-prune-memory: ## peak memory of a prune of 10^8 synthetic chunks; 25 GB in BENCH_DIR for some minutes
 	cargo build --release --locked -p cli
 	cargo run --release --locked -p benches --bin prune -- --dir $(BENCH_DIR) memory
+
+chaos: ## ten minutes of a crowd that overtakes and kills each other on each S3 server, or CHAOS_SECONDS; the release binary
+	ORLOP_CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) cargo test --release --locked -p tests --test chaos -- --nocapture --test-threads=1
 
 simulate: ## a million seeds of the simulator, or SEEDS=a..b; a failure names its seed, every 10,000 say how to go on
 	ORLOP_SIM_SEEDS=$(or $(SEEDS),0..1000000) cargo test --release --locked -p tests --test sim many_seeds -- --nocapture

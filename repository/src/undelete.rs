@@ -3,7 +3,7 @@
 use crate::backup::undelete::commit_again;
 use crate::progress::Progress;
 use crate::snapshots::open_snapshot;
-use crate::{Error, Repository, Result, gc};
+use crate::{Error, ErrorKind, Repository, Result, gc};
 use repo_format::SnapshotId;
 use repo_format::layout::ObjectName;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub struct UndeleteReport {
 /// Makes a new snapshot of the content of a forgotten one.
 ///
 /// # Errors
-/// [`Error::Usage`] if it is gone or not forgotten; damage if a record of it is gone; [`Error::Role`]
-/// for a key that cannot write.
+/// [`Error::Usage`] if it is gone, going or not forgotten; damage if a record of it is lost that no prune had a
+/// reason to delete; [`Error::Role`] for a key that cannot write.
 pub async fn undelete(
     repository: &Repository,
     sid: SnapshotId,
@@ -43,9 +43,20 @@ pub async fn undelete(
         return Err(usage("it is not forgotten"));
     }
     let before = repository.store().stats().uploaded_bytes;
-    let snapshot_id = commit_again(repository, &snapshot, progress).await?;
+    let snapshot_id = match commit_again(repository, &snapshot, progress).await {
+        // a prune has it in its plan: what is missing was deleted, not lost
+        Err(error) if error.kind() == ErrorKind::Damage && is_planned(repository, sid).await => {
+            return Err(usage(&format!("its time has run out, it is being deleted ({error})")));
+        }
+        committed => committed?,
+    };
     let bytes_stored = repository.store().stats().uploaded_bytes.saturating_sub(before);
     Ok(UndeleteReport { forgotten_id: sid, snapshot_id, bytes_stored })
+}
+
+/// Whether the newest plan counts it among the forgotten.
+async fn is_planned(repository: &Repository, sid: SnapshotId) -> bool {
+    gc::view(repository).await.is_ok_and(|view| view.forgotten.contains(&sid))
 }
 
 async fn is_forgotten(repository: &Repository, sid: SnapshotId) -> Result<bool> {

@@ -42,7 +42,7 @@ fn backup_while(
 #[test]
 fn condemned_packs_are_mended_by_copies() {
     let bench = Bench::new(51);
-    let data = tests::data::mixed(1, 500_000);
+    let data = tests::data::bytes(1, 500_000);
     let first = bench.backup(of("v/one", &data)).unwrap().snapshot_id.unwrap();
     let old = packs(&bench.store);
     let candidates = old.clone();
@@ -52,6 +52,8 @@ fn condemned_packs_are_mended_by_copies() {
     })
     .unwrap();
     assert_eq!(report.chunks_new, 0);
+    let announced = report.bytes_stored - report.bytes_mended;
+    assert!(report.bytes_mended > 100_000 && announced < 20_000, "copies are counted: {report:?}");
     let owner = bench.open();
     bench.store.lose(&ObjectName::Snapshot(first).to_string());
     put_sweep(&owner, &bench.store, old, 0);
@@ -249,6 +251,12 @@ fn an_overtaken_session_adopts_its_own_packs() {
         let bytes = |pack: &PackId| bench.store.bytes(&ObjectName::DataPack(*pack).to_string()).unwrap();
         let uploaded: usize = packs.iter().map(|pack| bytes(pack).len()).sum();
         assert_eq!(report.chunks_new > 0, deleted, "{report:?}");
+        let again = report.bytes_mended;
+        // a pack of 64 KiB if one is gone; else the run, the announcement and the snapshot
+        assert!(
+            if deleted { (60_000..90_000).contains(&again) } else { (1..20_000).contains(&again) },
+            "{report:?}"
+        );
         assert!(uploaded < 310_000, "{uploaded} bytes in {} packs", packs.len());
         assert!(bench.restore(&bench.snapshots()[0], "v/one").unwrap() == data);
         assert_eq!(bench.check().unwrap().errors.len(), 0);

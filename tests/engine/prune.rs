@@ -1,11 +1,12 @@
 //! Forget and prune: what nothing needs goes, what something needs stays, whoever is at work meanwhile.
 
+use super::by_hand::{lose, packs, put_plan, put_sweep};
 use repo_format::layout::ObjectName;
 use repository::backup::BackupRequest;
 use repository::forget::forget;
 use repository::progress::Progress;
 use repository::prune::{MaxUnused, PruneOptions, PruneReport, prune};
-use repository::{Repository, Result};
+use repository::{ErrorKind, Repository, Result};
 use std::sync::Arc;
 use std::time::Duration;
 use tests::engine::{Bench, manifest, run, volume};
@@ -129,6 +130,24 @@ fn what_was_forgotten_comes_back_until_it_is_deleted() {
     assert!(bench.restore(back, "v/one").unwrap() == one);
     assert_eq!(bench.check().unwrap().errors, vec![]);
     assert!(undelete(first).unwrap_err().to_string().contains("not found"));
+}
+
+/// A prune that has deleted packs and not yet the snapshot: its content is gone for a reason, and nobody is alarmed.
+#[test]
+fn what_is_being_deleted_is_not_called_damaged() {
+    let bench = Bench::new(78);
+    let first = bench.backup(of("v/one", &tests::data::bytes(5, 600_000))).unwrap().snapshot_id.unwrap();
+    let old = packs(&bench.store);
+    bench.backup(of("v/one", &tests::data::bytes(6, 200_000))).unwrap();
+    let owner = bench.open();
+    let undelete = || run(repository::undelete::undelete(&owner, first, &Arc::new(Progress::default())));
+    run(forget(&owner, &[first], false)).unwrap();
+    lose(&bench.store, &old);
+    assert_eq!(undelete().unwrap_err().kind(), ErrorKind::Damage, "no prune has planned it: it is lost");
+    put_plan(&owner, &bench.store, old.clone(), vec![first], 0);
+    put_sweep(&owner, &bench.store, old, 0);
+    let error = undelete().unwrap_err();
+    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("being deleted"), "{error}");
 }
 
 #[test]

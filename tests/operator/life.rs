@@ -15,7 +15,7 @@ kind: Service
 metadata: {name: web, namespace: shop}
 ";
 
-const BACKUP_FIELDS: [&str; 11] = [
+const BACKUP_FIELDS: [&str; 12] = [
     "snapshot_id",
     "volumes",
     "manifests",
@@ -23,6 +23,7 @@ const BACKUP_FIELDS: [&str; 11] = [
     "bytes_read",
     "bytes_new",
     "bytes_stored",
+    "bytes_mended",
     "chunks_new",
     "chunks_reused",
     "store_requests",

@@ -1,5 +1,6 @@
 //! Helpers of the whole-product tests.
 
+pub mod binary;
 pub mod data;
 pub mod engine;
 pub mod proxy;

@@ -121,7 +121,10 @@ async fn look_again(session: &mut Session, snapshot: &Snapshot, oldest: &mut u64
         if !parent_gone && !condemned {
             return Ok(true);
         }
-        let Some(built) = mend(session, snapshot, &now).await? else { return Ok(false) };
+        let uploaded = session.repository.store().stats().uploaded_bytes;
+        let built = mend(session, snapshot, &now).await?;
+        session.report.bytes_mended += session.repository.store().stats().uploaded_bytes - uploaded;
+        let Some(built) = built else { return Ok(false) };
         *oldest = built.min(*oldest);
         gc::wait_delta(&session.repository).await?;
     }

@@ -50,13 +50,17 @@ pub async fn backup(
     }
     check_request(&request)?;
     let started_ms = repository.env().clock.now_ms();
-    let uploaded_before = repository.store().stats().uploaded_bytes;
-    let mut own = Vec::new();
-    for _ in 0..STARTS_MAX {
+    let uploaded = || repository.store().stats().uploaded_bytes;
+    let uploaded_before = uploaded();
+    let (mut own, mut mended) = (Vec::new(), 0);
+    for start in 0..STARTS_MAX {
+        let uploaded_at_start = uploaded();
         let mut session = Session::start(repository, &request, progress, own).await?;
         match run(&mut session, &mut request, started_ms).await {
             Ok(Some(mut report)) => {
-                report.bytes_stored = repository.store().stats().uploaded_bytes - uploaded_before;
+                report.bytes_stored = uploaded() - uploaded_before;
+                report.bytes_mended =
+                    mended + if start == 0 { report.bytes_mended } else { uploaded() - uploaded_at_start };
                 return Ok(report);
             }
             Ok(None) if request.is_read_once() => {
@@ -79,6 +83,8 @@ pub async fn backup(
                 return Err(error);
             }
         }
+        // what a first start mended, and all of a later one
+        mended += if start == 0 { session.report.bytes_mended } else { uploaded() - uploaded_at_start };
     }
     Err(Error::Conflict {
         what: format!("prunes have overtaken this backup {STARTS_MAX} times; run it again"),

@@ -109,6 +109,10 @@ pub struct BackupReport {
     pub bytes_new: u64,
     /// Bytes uploaded, all objects.
     pub bytes_stored: u64,
+    /// Of `bytes_stored`, what was uploaded only since a prune overtook the session: the packs of records
+    /// copied out of condemned packs with the run that lists them, and everything that a start after the
+    /// first has uploaded. An upper bound: a start that was broken off early has not uploaded all of that before.
+    pub bytes_mended: u64,
     /// Chunks that the repository did not have.
     pub chunks_new: u64,
     /// Chunks that it had, those of unchanged segments not counted one by one but included.
