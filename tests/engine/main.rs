@@ -8,5 +8,7 @@ mod flips;
 mod mutants;
 mod prune;
 mod repair;
+mod repair_records;
+mod repair_sources;
 mod roles;
 mod roundtrip;

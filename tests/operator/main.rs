@@ -10,5 +10,6 @@ mod input;
 mod life;
 mod network;
 mod orlop;
+mod repair;
 mod secrets;
 mod unfit;

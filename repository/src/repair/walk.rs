@@ -1,18 +1,18 @@
 //! What is lost of each snapshot, to the byte: all maps are walked, past what is missing.
 
 use super::marks::{Marks, lost_volume};
-use crate::Result;
+use super::sources::Beyond;
 use crate::error::Named;
-use crate::gc::GcView;
 use crate::reader::Reader;
-use crate::snapshots::SnapshotEntry;
+use crate::snapshots::{SnapshotEntry, maps};
 use crate::vfs::{Catalogue, is_damage};
+use crate::{Error, Result};
 use repo_format::gc_record::LostVolume;
 use repo_format::layout::ObjectName;
 use repo_format::map::{Page, Place};
 use repo_format::snapshot::{CatalogueRoot, Snapshot};
 use repo_format::{Id, PackId, SnapshotId, limits};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Pages read at a time.
 const BATCH_COUNT: usize = 64;
@@ -36,45 +36,72 @@ impl Lost {
     }
 }
 
-/// Snapshots that have lost something, and those that are marked already.
-///
-/// As long as nothing is lost, a page that snapshots share is visited once; else each snapshot is
-/// walked by itself, since it is to be known whom the loss hurts.
-pub(super) async fn find_lost(
-    reader: &Reader,
-    entries: &[SnapshotEntry],
-    marked: &Marks,
-    view: &GcView,
-    read_data: bool,
-) -> Result<BTreeMap<SnapshotId, Lost>> {
-    let mut walker = Walker {
-        reader,
-        condemned: &view.condemned,
-        read_data,
-        can_read: reader.repository().content_secret("reading content").is_ok(),
-        visited: Some(HashSet::new()),
-        is_unsettled: false,
-    };
-    let mut is_all_there = true;
-    for entry in entries {
-        is_all_there &= walker.snapshot(&entry.snapshot, None).await?.is_nothing();
-        if !is_all_there {
-            break;
-        }
+/// What there is to walk on.
+pub(super) struct Ground<'a> {
+    /// Over all packs that are not dead.
+    pub(super) reader: &'a Reader,
+    /// Packs that nothing may rely on.
+    pub(super) condemned: &'a HashSet<PackId>,
+    /// Records of which a good copy is about to be written.
+    pub(super) copied: BTreeSet<[u8; 16]>,
+    /// Dead packs and those of another place, once something is missing.
+    pub(super) beyond: Option<&'a Beyond>,
+    /// Content is read, too.
+    pub(super) read_data: bool,
+}
+
+impl Ground<'_> {
+    fn walker(&self) -> Walker<'_> {
+        let can_read = self.reader.repository().content_secret("reading content").is_ok();
+        Walker { ground: self, can_read, visited: None, is_unsettled: false, wanted: None }
     }
-    walker.visited = None;
-    let mut found = BTreeMap::new();
-    for entry in entries {
-        let mark = marked.newest.get(&entry.id);
-        if is_all_there && mark.is_none() {
-            continue;
+
+    /// Whether every record that a snapshot needs is where it may be relied on. A page that snapshots
+    /// share is visited once.
+    pub(super) async fn is_whole(&self, entries: &[SnapshotEntry]) -> Result<bool> {
+        let mut walker = Walker { visited: Some(HashSet::new()), ..self.walker() };
+        for entry in entries {
+            if !walker.snapshot(&entry.snapshot, None).await?.is_nothing() {
+                return Ok(false);
+            }
         }
-        let lost = walker.snapshot(&entry.snapshot, mark).await?;
-        if mark.is_some() || !lost.is_nothing() {
-            found.insert(entry.id, lost);
-        }
+        Ok(true)
     }
-    Ok(found)
+
+    /// Records that snapshots need and that lie where nothing may be relied on, if anywhere.
+    pub(super) async fn wanted(&self, entries: &[SnapshotEntry]) -> Result<BTreeSet<[u8; 16]>> {
+        let mut walker =
+            Walker { visited: Some(HashSet::new()), wanted: Some(BTreeSet::new()), ..self.walker() };
+        for entry in entries {
+            for (root, place) in maps(&entry.snapshot)? {
+                walker.map(root, place, Suspects(&[])).await?;
+            }
+        }
+        Ok(walker.wanted.unwrap_or_default())
+    }
+
+    /// What is lost of each snapshot that has lost something or is marked. Each is walked by itself,
+    /// since it is to be known whom a loss hurts.
+    pub(super) async fn find_lost(
+        &self,
+        entries: &[SnapshotEntry],
+        marked: &Marks,
+        is_whole: bool,
+    ) -> Result<BTreeMap<SnapshotId, Lost>> {
+        let mut walker = self.walker();
+        let mut found = BTreeMap::new();
+        for entry in entries {
+            let mark = marked.newest.get(&entry.id);
+            if is_whole && mark.is_none() {
+                continue;
+            }
+            let lost = walker.snapshot(&entry.snapshot, mark).await?;
+            if mark.is_some() || !lost.is_nothing() {
+                found.insert(entry.id, lost);
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// Rising, apart, none empty; beyond what a mark can list, the gaps are given up.
@@ -92,14 +119,14 @@ pub(crate) fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 struct Walker<'a> {
-    reader: &'a Reader,
-    condemned: &'a HashSet<PackId>,
-    read_data: bool,
+    ground: &'a Ground<'a>,
     /// The key opens content.
     can_read: bool,
     /// Pages that need no second visit, by short id; none if it is to be known what each lacks.
     visited: Option<HashSet<[u8; 16]>>,
     is_unsettled: bool,
+    /// Collects what has to be copied, if that is asked for.
+    wanted: Option<BTreeSet<[u8; 16]>>,
 }
 
 /// What an earlier mark says of one stream of bytes, which is believed until it is read again.
@@ -157,11 +184,7 @@ impl Walker<'_> {
         if !self.can_read {
             return Ok(if marked.is_empty() { vec![ALL_MANIFESTS.into()] } else { marked.to_vec() });
         }
-        let catalogue = match Catalogue::open(self.reader, snapshot).await {
-            Ok(catalogue) => catalogue,
-            Err(error) if is_damage(&error) => return Ok(vec![ALL_MANIFESTS.into()]),
-            Err(error) => return Err(error),
-        };
+        let Some(catalogue) = self.contents(snapshot).await? else { return Ok(vec![ALL_MANIFESTS.into()]) };
         let hit = |offset: u64, len: u64| Suspects(&ranges).touch(offset, len);
         let lost = catalogue.contents().filter(|entry| {
             let frame_len = u64::from(entry.len).saturating_add(entry.path.len() as u64 + 6);
@@ -170,12 +193,25 @@ impl Walker<'_> {
         Ok(lost.map(|entry| entry.path).collect())
     }
 
+    /// The table of contents, wherever all of it can be read.
+    async fn contents(&self, snapshot: &Snapshot) -> Result<Option<Catalogue>> {
+        let beyond = self.ground.beyond.iter().flat_map(|beyond| beyond.readers().map(|(_, reader)| reader));
+        for reader in [self.ground.reader].into_iter().chain(beyond) {
+            match Catalogue::open(reader, snapshot).await {
+                Ok(catalogue) => return Ok(Some(catalogue)),
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// Lost ranges of one map, in no order.
     async fn map(&mut self, root: Id, place: Place, suspects: Suspects<'_>) -> Result<Vec<(u64, u64)>> {
         let mut lost = Vec::new();
         let mut open = vec![(root, place, 0u64)];
         while !open.is_empty() {
-            self.reader.repository().exec().check_cancelled()?;
+            self.ground.reader.repository().exec().check_cancelled()?;
             let mut batch = Vec::new();
             while batch.len() < BATCH_COUNT
                 && let Some((id, place, offset)) = open.pop()
@@ -221,11 +257,13 @@ impl Walker<'_> {
         lost: &mut Vec<(u64, u64)>,
     ) -> Result<()> {
         let mut to_read = Vec::new();
+        // who only collects what is to be copied reads no content
+        let reads = self.ground.read_data && self.wanted.is_none();
         for (id, offset, len) in chunks {
             let is_suspect = suspects.touch(*offset, *len);
             if !self.settle(id) || (is_suspect && !self.can_read) {
                 lost.push((*offset, *len));
-            } else if is_suspect || self.read_data {
+            } else if (is_suspect || reads) && !self.ground.copied.contains(&id.short()) {
                 to_read.push((*id, *offset, *len));
             }
         }
@@ -241,27 +279,51 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Whether the index has a place for a record; notes if it is only one that may be condemned.
+    /// Whether a record has or gets a place; notes if it is only one that may be condemned.
     fn settle(&mut self, id: &Id) -> bool {
-        let index = self.reader.index();
+        let (index, short) = (self.ground.reader.index(), id.short());
+        if self.ground.copied.contains(&short) {
+            return true;
+        }
         let mut packs =
-            index.find_all(&id.short()).iter().map(|entry| index.packs().get(entry.pack as usize));
-        let is_settled = packs.clone().flatten().any(|pack| !self.condemned.contains(&pack.pack_id));
-        let is_there = packs.any(|pack| pack.is_some());
-        self.is_unsettled |= is_there && !is_settled;
+            index.find_all(&short).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
+        let is_there = packs.clone().next().is_some();
+        if packs.any(|pack| !self.ground.condemned.contains(&pack.pack_id)) {
+            return true;
+        }
+        self.is_unsettled |= is_there;
+        if let Some(wanted) = &mut self.wanted {
+            wanted.insert(short);
+        }
         is_there
     }
 
     /// Records, or none for each that has no good copy.
     async fn read(&self, ids: &[Id]) -> Result<Vec<Option<Vec<u8>>>> {
-        let (found, failures) = self.reader.read(ids).await?;
-        for (_, error) in failures {
-            if !is_damage(&error) {
-                return Err(error);
+        let (mut found, failures) = self.ground.reader.read(ids).await?;
+        let mut open = numbers(failures)?;
+        let may = |id: &Id| self.wanted.is_some() || self.ground.copied.contains(&id.short());
+        open.retain(|n| ids.get(*n).is_some_and(may));
+        for (_, reader) in self.ground.beyond.iter().flat_map(|beyond| beyond.readers()) {
+            if open.is_empty() {
+                break;
             }
+            let wanted: Vec<Id> = open.iter().filter_map(|n| ids.get(*n).copied()).collect();
+            let (more, failures) = reader.read(&wanted).await?;
+            for (n, plain) in open.iter().zip(more) {
+                if let (Some(slot), Some(plain)) = (found.get_mut(*n), plain) {
+                    *slot = Some(plain);
+                }
+            }
+            open = numbers(failures)?.into_iter().filter_map(|n| open.get(n).copied()).collect();
         }
         Ok(found)
     }
+}
+
+/// Numbers of records that are damaged or missing everywhere.
+fn numbers(failures: Vec<(usize, Error)>) -> Result<Vec<usize>> {
+    failures.into_iter().map(|(n, error)| if is_damage(&error) { Ok(n) } else { Err(error) }).collect()
 }
 
 /// Keeps what is listed within the limit of a mark: a volume with too many ranges is one from its
