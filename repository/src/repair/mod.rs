@@ -10,6 +10,7 @@
 mod chain;
 mod execute;
 mod flawed;
+mod ground;
 mod index;
 mod marks;
 mod packs;
@@ -32,13 +33,13 @@ use crate::reader::Reader;
 use crate::snapshots::{self, SnapshotEntry};
 use crate::vfs::is_damage;
 use crate::{Error, Repository, Result};
+use ground::Ground;
 use index::Gathered;
 use packs::Depth;
 use plan::{Seen, plan};
 use sources::Beyond;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use walk::Ground;
 
 /// Starts before a repair gives up: each means that a prune has gone on meanwhile.
 const STARTS_MAX: u32 = 8;

@@ -1,11 +1,11 @@
 //! From what was seen to what is to be done. Pure.
 
+use super::ground::Lost;
 use super::index::{Adopted, Gathered};
 use super::marks::Marks;
 use super::records::BadRecords;
 use super::report::{FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, RepairReport};
 use super::sources::Copy;
-use super::walk::Lost;
 use crate::gc::GcView;
 use crate::index::RunFile;
 use crate::{Error, Result};

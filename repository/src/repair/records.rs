@@ -33,7 +33,8 @@ pub(super) async fn look(repository: &Repository, state: &GcState, marked: &Mark
         repository.exec().check_cancelled()?;
         match (open(repository, &name).await?, name) {
             (Some(_), _) => bad.push(name),
-            (None, ObjectName::Forget { sid, .. }) => drop(forgotten.insert(sid)),
+            // a plain marker never takes what nobody can tell the group of
+            (None, ObjectName::Forget { sid, last: true }) => drop(forgotten.insert(sid)),
             (None, _) => {}
         }
     }

@@ -1,18 +1,16 @@
 //! What is lost of each snapshot, to the byte: all maps are walked, past what is missing.
 
-use super::marks::{Marks, lost_volume};
-use super::sources::Beyond;
+use super::ground::{Ground, Lost};
+use super::marks::lost_volume;
 use crate::error::Named;
-use crate::reader::Reader;
-use crate::snapshots::{SnapshotEntry, maps};
 use crate::vfs::{Catalogue, is_damage};
 use crate::{Error, Result};
 use repo_format::gc_record::LostVolume;
 use repo_format::layout::ObjectName;
 use repo_format::map::{Page, Place};
 use repo_format::snapshot::{CatalogueRoot, Snapshot};
-use repo_format::{Id, PackId, SnapshotId, limits};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use repo_format::{Id, limits};
+use std::collections::{BTreeSet, HashSet};
 
 /// Pages read at a time.
 const BATCH_COUNT: usize = 64;
@@ -20,89 +18,6 @@ const BATCH_COUNT: usize = 64;
 const CHUNK_COUNT: usize = 32;
 /// In the place of paths: the table of contents is lost, or this key cannot read it.
 const ALL_MANIFESTS: &str = "*";
-
-/// What is lost of one snapshot.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) volumes: Vec<LostVolume>,
-    pub(super) manifests: Vec<String>,
-    /// Something lies only in packs that a prune may condemn any moment.
-    pub(super) is_unsettled: bool,
-}
-
-impl Lost {
-    fn is_nothing(&self) -> bool {
-        *self == Lost::default()
-    }
-}
-
-/// What there is to walk on.
-pub(super) struct Ground<'a> {
-    /// Over all packs that are not dead.
-    pub(super) reader: &'a Reader,
-    /// Packs that nothing may rely on.
-    pub(super) condemned: &'a HashSet<PackId>,
-    /// Records of which a good copy is about to be written.
-    pub(super) copied: BTreeSet<[u8; 16]>,
-    /// Dead packs and those of another place, once something is missing.
-    pub(super) beyond: Option<&'a Beyond>,
-    /// Content is read, too.
-    pub(super) read_data: bool,
-}
-
-impl Ground<'_> {
-    fn walker(&self) -> Walker<'_> {
-        let can_read = self.reader.repository().content_secret("reading content").is_ok();
-        Walker { ground: self, can_read, visited: None, is_unsettled: false, wanted: None }
-    }
-
-    /// Whether every record that a snapshot needs is where it may be relied on. A page that snapshots
-    /// share is visited once.
-    pub(super) async fn is_whole(&self, entries: &[SnapshotEntry]) -> Result<bool> {
-        let mut walker = Walker { visited: Some(HashSet::new()), ..self.walker() };
-        for entry in entries {
-            if !walker.snapshot(&entry.snapshot, None).await?.is_nothing() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Records that snapshots need and that lie where nothing may be relied on, if anywhere.
-    pub(super) async fn wanted(&self, entries: &[SnapshotEntry]) -> Result<BTreeSet<[u8; 16]>> {
-        let mut walker =
-            Walker { visited: Some(HashSet::new()), wanted: Some(BTreeSet::new()), ..self.walker() };
-        for entry in entries {
-            for (root, place) in maps(&entry.snapshot)? {
-                walker.map(root, place, Suspects(&[])).await?;
-            }
-        }
-        Ok(walker.wanted.unwrap_or_default())
-    }
-
-    /// What is lost of each snapshot that has lost something or is marked. Each is walked by itself,
-    /// since it is to be known whom a loss hurts.
-    pub(super) async fn find_lost(
-        &self,
-        entries: &[SnapshotEntry],
-        marked: &Marks,
-        is_whole: bool,
-    ) -> Result<BTreeMap<SnapshotId, Lost>> {
-        let mut walker = self.walker();
-        let mut found = BTreeMap::new();
-        for entry in entries {
-            let mark = marked.newest.get(&entry.id);
-            if is_whole && mark.is_none() {
-                continue;
-            }
-            let lost = walker.snapshot(&entry.snapshot, mark).await?;
-            if mark.is_some() || !lost.is_nothing() {
-                found.insert(entry.id, lost);
-            }
-        }
-        Ok(found)
-    }
-}
 
 /// Rising, apart, none empty; beyond what a mark can list, the gaps are given up.
 pub(crate) fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
@@ -118,20 +33,22 @@ pub(crate) fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     out
 }
 
-struct Walker<'a> {
-    ground: &'a Ground<'a>,
+/// Walks the maps of one snapshot after the other.
+pub(super) struct Walker<'a> {
+    pub(super) ground: &'a Ground<'a>,
     /// The key opens content.
-    can_read: bool,
+    pub(super) can_read: bool,
     /// Pages that need no second visit, by short id; none if it is to be known what each lacks.
-    visited: Option<HashSet<[u8; 16]>>,
-    is_unsettled: bool,
+    pub(super) visited: Option<HashSet<[u8; 16]>>,
+    /// Something lies only in packs that a prune may condemn any moment.
+    pub(super) is_unsettled: bool,
     /// Collects what has to be copied, if that is asked for.
-    wanted: Option<BTreeSet<[u8; 16]>>,
+    pub(super) wanted: Option<BTreeSet<[u8; 16]>>,
 }
 
 /// What an earlier mark says of one stream of bytes, which is believed until it is read again.
 #[derive(Clone, Copy)]
-struct Suspects<'a>(&'a [(u64, u64)]);
+pub(super) struct Suspects<'a>(pub(super) &'a [(u64, u64)]);
 
 impl Suspects<'_> {
     fn touch(self, offset: u64, len: u64) -> bool {
@@ -144,7 +61,7 @@ impl Suspects<'_> {
 impl Walker<'_> {
     /// Everything of one snapshot that is lost. What `mark` says is lost is read, if the key allows,
     /// and lost still, if not.
-    async fn snapshot(&mut self, snapshot: &Snapshot, mark: Option<&super::Mark>) -> Result<Lost> {
+    pub(super) async fn snapshot(&mut self, snapshot: &Snapshot, mark: Option<&super::Mark>) -> Result<Lost> {
         self.is_unsettled = false;
         let name = ObjectName::Snapshot(snapshot.sid);
         let mut lost = Lost::default();
@@ -207,7 +124,12 @@ impl Walker<'_> {
     }
 
     /// Lost ranges of one map, in no order.
-    async fn map(&mut self, root: Id, place: Place, suspects: Suspects<'_>) -> Result<Vec<(u64, u64)>> {
+    pub(super) async fn map(
+        &mut self,
+        root: Id,
+        place: Place,
+        suspects: Suspects<'_>,
+    ) -> Result<Vec<(u64, u64)>> {
         let mut lost = Vec::new();
         let mut open = vec![(root, place, 0u64)];
         while !open.is_empty() {
