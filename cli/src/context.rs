@@ -1,13 +1,13 @@
 //! What every command needs: options, output, the engine's surroundings, the open repository.
 
-use crate::args::{Global, Size};
+use crate::args::{FromArgs, Global, Size};
 use crate::credential;
 use crate::display::Display;
 use crate::exit::Failure;
 use crate::output::Output;
 use repository::progress::Progress;
 use repository::store::{Driver, StoreUrl, connect};
-use repository::{Env, Exec, Repository};
+use repository::{Credential, Env, Exec, Repository};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,7 +60,23 @@ impl Context {
     pub(crate) async fn open(&self) -> Result<Repository, Failure> {
         let driver = self.driver(false)?;
         let credential = credential::existing(&self.global, self.output, driver.url())?;
-        let work = Repository::open(driver, &self.exec, &self.env, &credential);
+        self.open_with(driver, &credential).await
+    }
+
+    /// Opens the repository that `--from` names, if it is given.
+    pub(crate) async fn open_other(&self, args: &FromArgs) -> Result<Option<Repository>, Failure> {
+        let Some(url) = args.from.as_deref() else { return Ok(None) };
+        let driver = connect(&StoreUrl::parse(url)?, false)?;
+        let credential = credential::other(args, &self.global, self.output, driver.url())?;
+        self.open_with(driver, &credential).await.map(Some)
+    }
+
+    async fn open_with(
+        &self,
+        driver: Arc<dyn Driver>,
+        credential: &Credential,
+    ) -> Result<Repository, Failure> {
+        let work = Repository::open(driver, &self.exec, &self.env, credential);
         let repository = self.exec.unless_cancelled(work).await?;
         self.output.detail(&format!(
             "opened repository {} at {} as {}",

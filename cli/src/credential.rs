@@ -1,9 +1,10 @@
 //! Which password or key opens the repository, and which one a new slot gets.
 //!
 //! The first of these that is given counts: `--key-file` or `--password-file`, `ORLOP_PASSWORD`,
-//! `ORLOP_PASSWORD_FILE`, `ORLOP_PASSWORD_COMMAND`, the terminal.
+//! `ORLOP_PASSWORD_FILE`, `ORLOP_PASSWORD_COMMAND`, the terminal. For the repository that `--from` names
+//! there is the same with `from` in each name; without any of it, what opens the other one is tried.
 
-use crate::args::{Global, NewSecretArgs};
+use crate::args::{FromArgs, Global, NewSecretArgs};
 use crate::exit::Failure;
 use crate::format::{Secret, keyfile};
 use crate::output::Output;
@@ -19,9 +20,27 @@ const KEY_PREFIX: &str = "orlop-key-";
 
 /// What opens a repository that exists. `url` is for the prompt.
 pub(crate) fn existing(global: &Global, output: Output, url: &str) -> Result<Credential, Failure> {
-    if let Some(found) = given(global, output)? {
-        return Ok(found);
+    match given(&OWN.with(global), output)? {
+        Some(found) => Ok(found),
+        None => typed(url),
     }
+}
+
+/// What opens the repository that `--from` names: a replica has the key slots of the one it was made of.
+pub(crate) fn other(
+    args: &FromArgs,
+    global: &Global,
+    output: Output,
+    url: &str,
+) -> Result<Credential, Failure> {
+    let from = Given { key_file: args.key_file(), password_file: args.password_file(), ..FROM };
+    match given(&from, output)? {
+        Some(found) => Ok(found),
+        None => existing(global, output, url),
+    }
+}
+
+fn typed(url: &str) -> Result<Credential, Failure> {
     let typed = prompt(&format!("password or key of {}: ", crate::text::one_line(url)))?;
     if typed.trim_start().starts_with(KEY_PREFIX) {
         return key("the key that was typed", typed.as_bytes());
@@ -56,7 +75,7 @@ pub(crate) fn new<'a>(
         return plain(new_password(secret::from_command("new password command", command)?)?);
     }
     if let Some((global, output)) = init
-        && let Some(found) = given(global, output)?
+        && let Some(found) = given(&OWN.with(global), output)?
     {
         return plain(found);
     }
@@ -68,9 +87,41 @@ pub(crate) fn new<'a>(
     plain(new_password(Zeroizing::new(typed.as_bytes().to_vec()))?)
 }
 
+/// Where a credential may come from, and the names of the variables.
+struct Given<'a> {
+    key_file: Option<&'a Path>,
+    password_file: Option<&'a Path>,
+    password_variable: &'static str,
+    file_variable: &'static str,
+    command_variable: &'static str,
+}
+
+const OWN: Given<'static> = Given {
+    key_file: None,
+    password_file: None,
+    password_variable: "ORLOP_PASSWORD",
+    file_variable: "ORLOP_PASSWORD_FILE",
+    command_variable: "ORLOP_PASSWORD_COMMAND",
+};
+
+const FROM: Given<'static> = Given {
+    key_file: None,
+    password_file: None,
+    password_variable: "ORLOP_FROM_PASSWORD",
+    file_variable: "ORLOP_FROM_PASSWORD_FILE",
+    command_variable: "ORLOP_FROM_PASSWORD_COMMAND",
+};
+
+impl Given<'static> {
+    fn with(self, global: &Global) -> Given<'_> {
+        let (key_file, password_file) = (global.key_file.as_deref(), global.password_file.as_deref());
+        Given { key_file, password_file, ..self }
+    }
+}
+
 /// What options or the environment give.
-fn given(global: &Global, output: Output) -> Result<Option<Credential>, Failure> {
-    if let Some(path) = &global.key_file {
+fn given(from: &Given<'_>, output: Output) -> Result<Option<Credential>, Failure> {
+    if let Some(path) = from.key_file {
         if let Some(mode) = secret::readable_by_others(path) {
             let path = path.display();
             output.warn(&format!("key file {path} has mode {mode:04o}: others can read it (chmod 600)"));
@@ -78,21 +129,20 @@ fn given(global: &Global, output: Output) -> Result<Option<Credential>, Failure>
         let line = secret::from_file("key file", path)?;
         return key(&format!("key file {}", path.display()), &line).map(Some);
     }
-    if let Some(path) = &global.password_file {
+    if let Some(path) = from.password_file {
         return password_file("password file", path).map(Some);
     }
-    if let Some(text) = variable("ORLOP_PASSWORD") {
-        return password("ORLOP_PASSWORD", Zeroizing::new(text.into_vec())).map(Some);
+    if let Some(text) = variable(from.password_variable) {
+        return password(from.password_variable, Zeroizing::new(text.into_vec())).map(Some);
     }
-    if let Some(path) = variable("ORLOP_PASSWORD_FILE") {
-        return password_file("ORLOP_PASSWORD_FILE", &PathBuf::from(path)).map(Some);
+    if let Some(path) = variable(from.file_variable) {
+        return password_file(from.file_variable, &PathBuf::from(path)).map(Some);
     }
-    if let Some(command) = variable("ORLOP_PASSWORD_COMMAND") {
-        let command = command.into_string();
-        let command =
-            Zeroizing::new(command.map_err(|_| Failure::usage("ORLOP_PASSWORD_COMMAND is not UTF-8"))?);
-        let text = secret::from_command("ORLOP_PASSWORD_COMMAND", &command)?;
-        return password("ORLOP_PASSWORD_COMMAND", text).map(Some);
+    let name = from.command_variable;
+    if let Some(command) = variable(name) {
+        let command = command.into_string().map_err(|_| Failure::usage(format!("{name} is not UTF-8")))?;
+        let text = secret::from_command(name, &Zeroizing::new(command))?;
+        return password(name, text).map(Some);
     }
     Ok(None)
 }

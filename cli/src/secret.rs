@@ -12,8 +12,14 @@ use zeroize::Zeroizing;
 const SECRET_LEN_MAX: usize = 64 << 10;
 
 /// Variables that hold or lead to a secret; children do not get them.
-pub(crate) const SECRET_VARIABLES: [&str; 3] =
-    ["ORLOP_PASSWORD", "ORLOP_PASSWORD_FILE", "ORLOP_PASSWORD_COMMAND"];
+pub(crate) const SECRET_VARIABLES: [&str; 6] = [
+    "ORLOP_PASSWORD",
+    "ORLOP_PASSWORD_FILE",
+    "ORLOP_PASSWORD_COMMAND",
+    "ORLOP_FROM_PASSWORD",
+    "ORLOP_FROM_PASSWORD_FILE",
+    "ORLOP_FROM_PASSWORD_COMMAND",
+];
 
 /// The whole of a file.
 pub(crate) fn from_file(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

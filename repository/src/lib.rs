@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod check;
+mod copier;
 pub mod credential;
 pub mod env;
 pub mod error;

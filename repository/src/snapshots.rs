@@ -73,6 +73,16 @@ pub async fn list(repository: &Repository) -> Result<(Vec<SnapshotEntry>, Vec<Er
     Ok((entries, problems))
 }
 
+/// Snapshots whose objects cannot be read, among what a listing could not read.
+pub fn unreadable(problems: &[Error]) -> Vec<SnapshotId> {
+    let object = |error: &Error| match error {
+        Error::Format { object, .. } | Error::Damage { object, .. } => ObjectName::parse(object).ok(),
+        _ => None,
+    };
+    let sid = |name| if let ObjectName::Snapshot(sid) = name { Some(sid) } else { None };
+    problems.iter().filter_map(object).filter_map(sid).collect()
+}
+
 /// What the bytes say is collected; what the store or the user says ends the listing.
 fn keep_damage(error: Error, problems: &mut Vec<Error>) -> Result<()> {
     match error {

@@ -11,5 +11,6 @@ mod life;
 mod network;
 mod one;
 mod orlop;
+mod repair;
 mod secrets;
 mod unfit;

@@ -20,7 +20,7 @@ pub(crate) use filter::{FilterArgs, LabelArg, LsArgs, NarrowArgs, ShowArgs};
 pub(crate) use init::{Chunker, InitArgs};
 pub(crate) use key::{KeyCommand, NewSecretArgs, RoleArg};
 pub(crate) use prune::{PruneArgs, RetentionCommand, SessionCommand, Time, UndeleteArgs, Unused};
-pub(crate) use repair::RepairArgs;
+pub(crate) use repair::{FromArgs, RepairArgs};
 pub(crate) use restore::RestoreArgs;
 pub(crate) use retention::{ExplainArgs, ForgetArgs, KeepArgs};
 pub(crate) use size::Size;
@@ -123,7 +123,7 @@ pub(crate) enum Command {
     /// Verify the repository: that all is there and, if asked, that all content is as it was
     #[command(after_help = check::EXAMPLES)]
     Check(CheckArgs),
-    /// Make the index anew from the packs, and mark what is lost
+    /// Make the index anew from the packs, bring lost records back from where they still are, mark the rest
     #[command(after_help = repair::EXAMPLES)]
     Repair(RepairArgs),
     /// Verify the checksums of all packs, without a key

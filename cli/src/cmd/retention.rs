@@ -4,7 +4,7 @@ use super::{prune, select};
 use crate::args::{ExplainArgs, ForgetArgs, KeepArgs, RetentionCommand};
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::format::SnapshotStatus;
+use crate::format::{SnapshotId, SnapshotStatus};
 use crate::text;
 use k8s_source::manifest::parse_document;
 use policy::retention::{Decision, Entry, KeepRules, Status, Traits, retain, rolling, rolling_by_policy};
@@ -54,24 +54,52 @@ pub(super) async fn forget(context: &Context, args: ForgetArgs) -> Result<(), Fa
         // said before anything is printed that will not happen
         forget::forget(&repository, &[], false).await?;
     }
-    let (entries, unread) = select::all(context, &repository).await?;
+    let (entries, unread) = select::all_and_problems(context, &repository).await?;
     let filter: Filter = args.filter.into();
+    let (lost, names) = given_up(&args.snapshots, args.allow_last, &snapshots::unreadable(&unread))?;
     let wanted = candidates(&entries, &filter);
-    let verdicts = if args.snapshots.is_empty() {
+    let verdicts = if args.snapshots.is_empty() && lost.is_empty() {
         decide(&wanted, &args.keep, &rules, context.env.clock.now_ms())
     } else {
-        named(&entries, &args.snapshots, args.allow_last, &filter)?
+        named(&entries, &names, args.allow_last, &filter)?
     };
     let sids: Vec<_> = verdicts.iter().filter(|one| !one.keep).map(|one| one.entry.id).collect();
     if !args.dry_run {
         forget::forget(&repository, &sids, args.allow_last).await?;
+        forget::forget(&repository, &lost, true).await?;
+    }
+    for sid in &lost {
+        context.output.warn(&format!("snapshot {sid} cannot be read, and is given up"));
     }
     tell(context, &verdicts, args.dry_run)?;
     if args.prune {
         let options = PruneOptions { dry_run: args.dry_run, ..PruneOptions::default() };
         prune::prune(context, &repository, options).await?;
     }
-    select::partial(unread)
+    select::partial(unread.len().saturating_sub(lost.len()))
+}
+
+/// Snapshots that were named by their full ids and cannot be read: nobody can say of what group they are
+/// the last, so they need `--allow-last`. The rest of the names stays.
+fn given_up(
+    names: &[String],
+    allow_last: bool,
+    unreadable: &[SnapshotId],
+) -> Result<(Vec<SnapshotId>, Vec<String>), Failure> {
+    let (mut lost, mut rest) = (Vec::new(), Vec::new());
+    for name in names {
+        match SnapshotId::parse(name).ok().filter(|sid| unreadable.contains(sid)) {
+            None => rest.push(name.clone()),
+            Some(sid) if allow_last => lost.push(sid),
+            Some(sid) => {
+                let what = format!(
+                    "snapshot {sid}: it cannot be read, so it may be the last one of its group; --allow-last drops it all the same"
+                );
+                return Err(Failure::usage(what));
+            }
+        }
+    }
+    Ok((lost, rest))
 }
 
 /// Snapshots that rules may decide on: those that are not forgotten, ordered so that of equal times the

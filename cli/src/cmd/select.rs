@@ -29,12 +29,18 @@ pub(super) async fn all(
     context: &Context,
     repository: &Repository,
 ) -> Result<(Vec<SnapshotEntry>, usize), Failure> {
+    let (entries, unread) = all_and_problems(context, repository).await?;
+    Ok((entries, unread.len()))
+}
+
+/// As [`all`], with what could not be read.
+pub(super) async fn all_and_problems(
+    context: &Context,
+    repository: &Repository,
+) -> Result<(Vec<SnapshotEntry>, Vec<repository::Error>), Failure> {
     let (entries, unread) = context.exec.unless_cancelled(snapshots::list(repository)).await?;
-    let count = unread.len();
-    for error in unread {
-        context.output.warn(&error.to_string());
-    }
-    Ok((entries, count))
+    unread.iter().for_each(|error| context.output.warn(&error.to_string()));
+    Ok((entries, unread))
 }
 
 /// The snapshot that `spec` means: an id, a unique start or end of one, or `latest`.

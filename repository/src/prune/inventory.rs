@@ -5,10 +5,10 @@ use crate::env::Mutant;
 use crate::gc::GcView;
 use crate::index::{Entry, Index, PackInfo, RunInfo, RunStream, list_runs};
 use crate::{Repository, Result};
+use repo_format::PackId;
 use repo_format::index::Run;
 use repo_format::layout::PACK_PREFIX;
 use repo_format::pack::PackClass;
-use repo_format::{PackId, SnapshotId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -19,8 +19,7 @@ const RUNS_SHARE: u64 = 16;
 /// Entries added before the budget is looked at.
 const SETTLE_ENTRIES: usize = 1 << 16;
 
-/// Writer of what prune itself writes: no session has this name.
-pub(super) const PRUNE_SID: SnapshotId = SnapshotId([0; 16]);
+pub(super) use crate::copier::NO_SESSION as PRUNE_SID;
 
 /// A pack of the listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use super::roots::{Final, Finals, Pendings, Root, read_damaged, read_finals, rea
 use super::spill::{BUCKET_COUNT, Spill};
 use super::{Prune, Round};
 use crate::Result;
+use crate::copier::target_len;
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcState, GcView};
@@ -27,8 +28,6 @@ use std::sync::Arc;
 
 /// Lost records that a report names.
 const LOST_SHOWN_MAX: usize = 64;
-/// Target of packs in the inline mode: small, so that tests have many.
-const INLINE_PACK_LEN: u64 = 64 << 10;
 
 /// Everything that was read before the plan.
 struct Survey {
@@ -294,11 +293,7 @@ impl Prune<'_> {
     }
 
     fn goals(&self) -> Goals {
-        let target_len = if self.repository.exec().is_inline() {
-            [INLINE_PACK_LEN, INLINE_PACK_LEN]
-        } else {
-            [limits::DATA_PACK_TARGET_LEN, limits::MAP_PACK_TARGET_LEN]
-        };
+        let target_len = target_len(self.repository);
         Goals {
             max_unused: self.options.max_unused,
             max_repack_len: self.options.max_repack_bytes,
@@ -340,7 +335,7 @@ impl Prune<'_> {
             let runs = self.runs.as_deref().unwrap_or_default();
             let seq = runs.iter().map(|run| run.file.seq).max().map_or(0, |seq| seq.saturating_add(1));
             let deadline = self.options.max_time.map(|time| self.started + time);
-            let goals = (self.goals().target_len, view.sweeps, seq);
+            let goals = (view.sweeps, seq);
             let copied = copy(self.repository, leaving, confirmed, goals, deadline, self.progress).await?;
             self.report.bytes_repacked += copied.copied_len;
             self.report.warnings.extend(copied.damaged.iter().map(|why| format!("not repacked: {why}")));

@@ -1,17 +1,14 @@
 //! Packs that were read whole and are not as they were written: their good records move to a new pack, the
 //! pack itself is left out of the index. Only so does a bad record become unknown to the next backup.
 
-use super::Repair;
-use super::index::Adopted;
-use crate::backup::packer::OpenPack;
 use crate::check::{Remains, remains};
-use crate::index::{PackInfo, RunWriter};
+use crate::index::PackInfo;
 use crate::vfs::is_damage;
-use crate::{Error, Repository, Result};
+use crate::{Repository, Result};
 use bytes::Bytes;
-use repo_format::SnapshotId;
 use repo_format::layout::ObjectName;
-use repo_format::pack::{FOOTER_LEN, PackClass, Row};
+use repo_format::pack::{FOOTER_LEN, OpenTrailer, PackClass, PackContext, Row, Trailer, open_trailer};
+use repo_format::record::KeyRow;
 use std::collections::BTreeSet;
 
 /// A pack with flaws.
@@ -56,7 +53,7 @@ pub(super) async fn look_whole(
     class: PackClass,
     is_named: bool,
 ) -> Result<Option<Flawed>> {
-    let Some((bytes, found)) = read(repository, name, class).await? else { return Ok(None) };
+    let Some((bytes, Some(found))) = read(repository, name, class).await? else { return Ok(None) };
     Ok(Flawed::of(&name, class, is_named, bytes.len() as u64, &found))
 }
 
@@ -64,7 +61,7 @@ async fn read(
     repository: &Repository,
     name: ObjectName,
     class: PackClass,
-) -> Result<Option<(Bytes, Remains)>> {
+) -> Result<Option<(Bytes, Option<Remains>)>> {
     let Some((_, pack_id)) = name.as_pack() else { return Ok(None) };
     let bytes = match repository.store().get(&name).await {
         Ok(Some(bytes)) => bytes,
@@ -75,44 +72,51 @@ async fn read(
     };
     let (worker, whole) = (repository.clone(), bytes.clone());
     let found = repository.exec().cpu(move || remains(&worker, class, pack_id, &whole)).await?;
-    Ok(found.map(|found| (bytes, found)))
+    Ok(Some((bytes, found)))
 }
 
-impl Repair<'_> {
-    /// Copies the good records that no other pack holds, as sealed bytes with their key rows, and gives
-    /// the new pack. What has gone bad since the plan was made is not copied.
-    pub(super) async fn copy_good(&mut self, writer: &RunWriter, flawed: &Flawed) -> Result<Option<Adopted>> {
-        if flawed.copied.is_empty() {
-            return Ok(None);
+/// Whether this key can tell good records from bad ones in a pack whose hash is wrong.
+pub(super) fn can_tell(repository: &Repository, class: PackClass) -> bool {
+    class == PackClass::Map || repository.bundle().content_secret().is_some()
+}
+
+/// A pack that was read whole, with what of it may be copied: a copy must never hide a bad record.
+pub(super) struct Good {
+    bytes: Bytes,
+    trailer: Trailer,
+    bad: BTreeSet<[u8; 16]>,
+}
+
+impl Good {
+    /// Nothing if the pack is gone, or of which records are bad nobody can tell.
+    pub(super) async fn read(repository: &Repository, name: ObjectName) -> Result<Option<Self>> {
+        let Some((class, pack_id)) = name.as_pack() else { return Ok(None) };
+        let Some((bytes, found)) = read(repository, name, class).await? else { return Ok(None) };
+        if let Some(found) = found {
+            let trailer = found.trailer.filter(|_| can_tell(repository, class));
+            return Ok(trailer.map(|trailer| Good { bytes, trailer, bad: found.bad }));
         }
-        let class = flawed.info.class;
-        let name = ObjectName::pack(class, flawed.info.pack_id);
-        let Some((bytes, found)) = read(self.repository, name, class).await? else {
-            return Err(Error::damage(name, "changed while it was repaired; run the repair again"));
+        let repo_id = repository.repo_id();
+        let context = PackContext {
+            s_d: repository.structure_key(),
+            epoch: 0,
+            repo_id: &repo_id,
+            class,
+            pack_id: &pack_id,
         };
-        let Some(trailer) = found.trailer else { return Ok(None) };
-        let (mut parts, mut rows) = (Vec::new(), Vec::new());
-        for (n, row) in trailer.rows().iter().enumerate() {
-            if !flawed.copied.contains(&row.id.short()) || found.bad.contains(&row.id.short()) {
-                continue;
-            }
-            let range = trailer.range(n);
-            let range =
-                range.and_then(|r| Some(usize::try_from(r.start).ok()?..usize::try_from(r.end).ok()?));
-            let sealed = range.filter(|range| range.end <= bytes.len()).map(|range| bytes.slice(range));
-            parts.extend(sealed);
-            rows.push(*row);
-        }
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let pack = OpenPack::of_copies(class, trailer.keys().to_vec(), parts, rows);
-        let stored = writer.pack_sealer.clone().store(pack).await?;
-        let (pack_id, len, trailer_len) = (stored.pack_id, stored.len, stored.trailer_len);
-        // written by no session, as what prune copies
-        let info = PackInfo { pack_id, class, len, trailer_len, sid: SnapshotId([0; 16]) };
-        self.report.packs_written += 1;
-        let records = stored.rows.iter().map(|row| (row.id.short(), row.clen)).collect();
-        Ok(Some(Adopted { info, records }))
+        Ok(match open_trailer(&context, &bytes, bytes.len() as u64) {
+            Ok(OpenTrailer::Done(trailer, _)) => Some(Good { bytes, trailer, bad: BTreeSet::new() }),
+            _ => None,
+        })
+    }
+
+    /// Rows that are good, with the key and the sealed bytes of each.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Row, &KeyRow, &[u8])> {
+        let rows = self.trailer.rows().iter().enumerate();
+        rows.filter(|(_, row)| !self.bad.contains(&row.id.short())).filter_map(|(n, row)| {
+            let range = self.trailer.range(n)?;
+            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+            Some((row, self.trailer.key_of(row)?, self.bytes.get(range)?))
+        })
     }
 }

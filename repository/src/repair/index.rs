@@ -1,17 +1,17 @@
 //! What the runs say, against what the packs say of themselves.
 
-use super::flawed::{Flawed, look_whole};
+use super::flawed::Flawed;
+use super::packs::{Depth, Found, Job, Known, has_foreign_domains, look};
 use crate::error::Named;
 use crate::gc::{GcView, wait_delta};
 use crate::index::{Entry, Index, PackInfo, RunFile, list_runs, open_run};
-use crate::reader::{open_tail, read_trailer};
 use crate::vfs::is_damage;
-use crate::{Error, ErrorKind, Repository, Result};
+use crate::{Error, Repository, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::PackId;
 use repo_format::index::Run;
 use repo_format::layout::{ObjectName, PACK_PREFIX};
-use repo_format::pack::{FOOTER_LEN, PackClass, Trailer, scrub};
+use repo_format::pack::{FOOTER_LEN, PackClass, scrub};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Listings tried until nothing that is listed is missing.
@@ -20,8 +20,6 @@ const LISTINGS_MAX: usize = 8;
 const TRAILERS_IN_FLIGHT: usize = 8;
 /// Packs read whole at the same time, 64 MiB each at most.
 const PACKS_IN_FLIGHT: usize = 2;
-/// Last bytes of a pack read when its trailer's length is not known.
-const TAIL_GUESS_LEN: u64 = 64 << 10;
 
 /// A pack whose trailer says more, or other things, than the runs do.
 pub(super) struct Adopted {
@@ -49,45 +47,8 @@ pub(super) struct Gathered {
     pub(super) flawed: Vec<Flawed>,
     /// Packs that are missing or cannot be read, and why.
     pub(super) lost: BTreeMap<ObjectName, (String, bool)>,
-}
-
-/// What a pack turned out to be.
-enum Found {
-    /// As the index says.
-    Known,
-    /// Its trailer says other things than the index.
-    Trailer(Trailer),
-    /// Its trailer opens, and something else in it is wrong.
-    Flawed(Flawed),
-    /// Another domain's, or deleted since it was listed.
-    Nobodys,
-    /// Neither.
-    Lost(String),
-}
-
-/// Which packs are read whole, beside those of map pages.
-#[derive(Clone, Copy)]
-pub(super) struct Depth {
-    /// All of them.
-    pub(super) data: bool,
-    /// Those that no run names: they may have been left out because of what is wrong with them.
-    pub(super) unnamed: bool,
-}
-
-impl Depth {
-    fn is_whole(self, job: &Job) -> bool {
-        job.class == PackClass::Map || self.data || (self.unnamed && job.number.is_none())
-    }
-}
-
-/// A pack to look into.
-struct Job {
-    name: ObjectName,
-    pack_id: PackId,
-    class: PackClass,
-    /// By the listing; none if it is not listed.
-    len: Option<u64>,
-    number: Option<u32>,
+    /// Condemned packs that are still there, with their lengths.
+    pub(super) dead: Vec<(ObjectName, u64)>,
 }
 
 impl Gathered {
@@ -223,12 +184,13 @@ impl Gathered {
     }
 
     /// Listed packs that are not dead, and those that runs name and the listing does not show.
-    async fn jobs(&self, repository: &Repository, view: &GcView) -> Result<Vec<Job>> {
+    async fn jobs(&mut self, repository: &Repository, view: &GcView) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
         let mut seen = BTreeSet::new();
         for (name, meta) in repository.store().list(PACK_PREFIX).await? {
             let Some((class, pack_id)) = name.as_pack() else { continue };
             if view.dead.contains(&pack_id) {
+                self.dead.push((name, meta.len));
                 continue;
             }
             let number = self.numbers.get(&pack_id).copied();
@@ -279,95 +241,22 @@ impl Gathered {
         }
     }
 
-    /// The index as it is once all is written.
-    pub(super) fn into_index(mut self) -> Index {
+    /// The index as it is once all is written, without what is copied: it is given away.
+    pub(super) fn take_index(&mut self) -> Index {
         let dropped: BTreeSet<u32> =
             self.dropped.iter().filter_map(|pack_id| self.numbers.get(pack_id).copied()).collect();
-        self.entries.retain(|entry| !dropped.contains(&entry.pack));
+        let (mut packs, mut entries) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.entries));
+        entries.retain(|entry| !dropped.contains(&entry.pack));
         // what is good in a flawed pack can be read there, too
-        let flawed = self.flawed.into_iter().map(|one| (one.info, one.good));
-        let adopted = self.adopted.into_iter().map(|one| (one.info, one.records));
+        let flawed = self.flawed.iter().map(|one| (&one.info, &one.good));
+        let adopted = self.adopted.iter().map(|one| (&one.info, &one.records));
         for (info, records) in adopted.chain(flawed) {
-            let Ok(pack) = u32::try_from(self.packs.len()) else { break };
-            self.packs.push(info);
-            self.entries.extend(records.into_iter().map(|(id, clen)| Entry { id, pack, clen }));
+            let Ok(pack) = u32::try_from(packs.len()) else { break };
+            packs.push(info.clone());
+            entries.extend(records.iter().map(|(id, clen)| Entry { id: *id, pack, clen: *clen }));
         }
-        Index::new(self.packs, self.entries)
+        Index::new(packs, entries)
     }
-}
-
-async fn look(repository: &Repository, known: &Known, job: &Job, depth: Depth) -> Result<Found> {
-    let found = look_at_trailer(repository, known, job).await?;
-    if job.len.is_none() || !depth.is_whole(job) || !matches!(found, Found::Known | Found::Trailer(_)) {
-        return Ok(found);
-    }
-    let flawed = look_whole(repository, job.name, job.class, job.number.is_some()).await?;
-    let can_tell = job.class == PackClass::Map || repository.bundle().content_secret().is_some();
-    Ok(match flawed {
-        None => found,
-        Some(flawed) if can_tell => Found::Flawed(flawed),
-        // its hash is wrong, and which record that is only content's key can tell
-        Some(flawed) => Found::Lost(flawed.why),
-    })
-}
-
-async fn look_at_trailer(repository: &Repository, known: &Known, job: &Job) -> Result<Found> {
-    let info = job.number.and_then(|n| known.index.packs().get(n as usize).cloned());
-    if let (Some(info), Some(number)) = (&info, job.number)
-        && job.len.is_none_or(|len| len == info.len)
-    {
-        match read_trailer(repository, info).await {
-            Ok(trailer) if known.agrees(number, &trailer) => return Ok(Found::Known),
-            Ok(trailer) if job.len.is_some() => return Ok(Found::Trailer(trailer)),
-            Ok(_) => return Ok(Found::Known),
-            Err(error) if is_damage(&error) && job.len.is_none() => return Ok(Found::Lost(detail(&error))),
-            Err(error) if is_damage(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let Some(len) = job.len else { return Ok(Found::Lost("no object".into())) };
-    let guess = TAIL_GUESS_LEN.max(FOOTER_LEN as u64);
-    match open_tail(repository, &job.name, job.pack_id, job.class, len, guess).await {
-        Ok(trailer) => Ok(Found::Trailer(trailer)),
-        Err(error) if error.kind() == ErrorKind::WrongKey && has_foreign_domains(repository) => {
-            Ok(if info.is_none() { Found::Nobodys } else { Found::Lost(detail(&error)) })
-        }
-        Err(error) if is_damage(&error) => {
-            let is_there = repository.store().head(&job.name).await?.is_some();
-            // deleted since it was listed, and nobody misses it
-            Ok(if is_there || info.is_some() { Found::Lost(detail(&error)) } else { Found::Nobodys })
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// What the runs say.
-struct Known {
-    index: Index,
-    /// Entries of each pack.
-    counts: Vec<usize>,
-}
-
-impl Known {
-    /// Whether the runs list exactly the records of the trailer. One of two runs that share a pack may
-    /// be lost: its name alone proves nothing.
-    fn agrees(&self, number: u32, trailer: &Trailer) -> bool {
-        let ids: BTreeSet<[u8; 16]> = trailer.rows().iter().map(|row| row.id.short()).collect();
-        let holds = |id: &[u8; 16]| self.index.find_all(id).iter().any(|entry| entry.pack == number);
-        self.counts.get(number as usize) == Some(&ids.len()) && ids.iter().all(holds)
-    }
-}
-
-fn detail(error: &Error) -> String {
-    match error {
-        Error::Damage { detail, .. } => detail.clone(),
-        Error::Format { source, .. } => source.to_string(),
-        other => other.to_string(),
-    }
-}
-
-pub(super) fn has_foreign_domains(repository: &Repository) -> bool {
-    repository.config().domains.len() > 1
 }
 
 /// What a listed run turned out to be.

@@ -1,8 +1,7 @@
 //! Signed marks on snapshots of which something is lost. The highest one of a snapshot counts.
 
 use super::report::PlannedMark;
-use super::walk::Lost;
-use super::{Repair, walk};
+use super::walk;
 use crate::error::Named;
 use crate::store::Put;
 use crate::vfs::is_damage;
@@ -47,14 +46,15 @@ impl Mark {
 pub(super) struct Marks {
     pub(super) newest: BTreeMap<SnapshotId, Mark>,
     /// The highest number of a name, whatever is stored there.
-    highest: BTreeMap<SnapshotId, u64>,
-    problems: Vec<Error>,
+    pub(super) highest: BTreeMap<SnapshotId, u64>,
+    /// Marks that nobody signed, or that cannot be read.
+    pub(super) problems: Vec<(ObjectName, Error)>,
 }
 
 /// The newest mark of each snapshot that has one, and which marks could not be believed.
 pub async fn marks(repository: &Repository) -> Result<(BTreeMap<SnapshotId, Mark>, Vec<Error>)> {
     let marks = read(repository).await?;
-    Ok((marks.newest, marks.problems))
+    Ok((marks.newest, marks.problems.into_iter().map(|(_, error)| error).collect()))
 }
 
 pub(super) async fn read(repository: &Repository) -> Result<Marks> {
@@ -79,14 +79,14 @@ pub(super) async fn read(repository: &Repository) -> Result<Marks> {
                 }
             }
             Ok(None) => {}
-            Err(error) if is_damage(&error) => marks.problems.push(error),
+            Err(error) if is_damage(&error) => marks.problems.push((ObjectName::Damage { sid, n }, error)),
             Err(error) => return Err(error),
         }
     }
     Ok(marks)
 }
 
-async fn read_one(repository: &Repository, sid: SnapshotId, n: u64) -> Result<Option<Mark>> {
+pub(super) async fn read_one(repository: &Repository, sid: SnapshotId, n: u64) -> Result<Option<Mark>> {
     let name = ObjectName::Damage { sid, n };
     let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
     let body = repository.open_signed(Class::Damage, &name, &object)?;
@@ -97,54 +97,30 @@ async fn read_one(repository: &Repository, sid: SnapshotId, n: u64) -> Result<Op
     Ok(Some(Mark { n, volumes: damage.volumes, manifests: damage.manifests }))
 }
 
-impl Repair<'_> {
-    /// Writes a mark for each snapshot of which more, less or something else is lost than its newest
-    /// mark says.
-    pub(super) async fn mark(&mut self, marked: &Marks, found: BTreeMap<SnapshotId, Lost>) -> Result<()> {
-        self.report.damaged.clear();
-        self.report.unsettled.clear();
-        self.report.plan.marks.clear();
-        for (sid, lost) in found {
-            if lost.is_unsettled {
-                self.report.unsettled.insert(sid);
-            }
-            let planned = PlannedMark { volumes: lost.volumes, manifests: lost.manifests };
-            let is_new = match marked.newest.get(&sid) {
-                Some(mark) => mark.volumes != planned.volumes || mark.manifests != planned.manifests,
-                None => !planned.is_whole(),
-            };
-            if is_new {
-                self.report.plan.marks.insert(sid, planned.clone());
-                if !self.options.dry_run {
-                    self.put_mark(sid, marked.highest.get(&sid).copied(), &planned).await?;
-                }
-            }
-            if !planned.is_whole() {
-                self.report.damaged.insert(sid, planned);
-            }
-        }
-        Ok(())
+/// Writes a mark that a plan has decided on.
+///
+/// # Errors
+/// [`Error::Conflict`] if its number is taken: another repair is at work.
+pub(super) async fn put(
+    repository: &Repository,
+    sid: SnapshotId,
+    n: u64,
+    planned: &PlannedMark,
+) -> Result<()> {
+    let name = ObjectName::Damage { sid, n };
+    let damage = Damage {
+        sid,
+        created_ms: repository.env().clock.now_ms(),
+        volumes: planned.volumes.clone(),
+        manifests: planned.manifests.clone(),
+    };
+    let body = damage.encode().named(name)?;
+    let object = repository.seal_signed(Class::Damage, &name, &body)?;
+    if repository.store().put(&name, object.into()).await? == Put::Taken {
+        let what = format!("{name} exists already: another repair is at work; run it again");
+        return Err(Error::Conflict { what });
     }
-
-    async fn put_mark(&mut self, sid: SnapshotId, highest: Option<u64>, planned: &PlannedMark) -> Result<()> {
-        let n = highest.map_or(Some(0), |n| n.checked_add(1));
-        let n = n.ok_or_else(|| Error::damage(DAMAGE_PREFIX, format!("no number is left for {sid}")))?;
-        let name = ObjectName::Damage { sid, n };
-        let damage = Damage {
-            sid,
-            created_ms: self.repository.env().clock.now_ms(),
-            volumes: planned.volumes.clone(),
-            manifests: planned.manifests.clone(),
-        };
-        let body = damage.encode().named(name)?;
-        let object = self.repository.seal_signed(Class::Damage, &name, &body)?;
-        if self.repository.store().put(&name, object.into()).await? == Put::Taken {
-            let what = format!("{name} exists already: another repair is at work; run it again");
-            return Err(Error::Conflict { what });
-        }
-        self.report.marks_written += 1;
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Lost ranges of a volume as a mark lists them.

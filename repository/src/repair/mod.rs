@@ -1,28 +1,44 @@
-//! Repair: the index anew from what packs say of themselves, and signed marks on what is lost.
+//! Repair: the index anew from what packs say of themselves, records that exist anywhere still, and
+//! signed marks on what is lost.
 //!
-//! It goes as a session does (docs/adr/0020): the deletion records are read first, then snapshots,
+//! It goes as a session does (docs/adr/0012, 0020): the deletion records are read first, then snapshots,
 //! runs and packs are listed. It names every pack that is not dead, and relies on none that a prune
-//! is about to condemn. Everything it writes is an object more; runs are removed last, after the
+//! is about to condemn: what only such a pack holds is copied. First all is looked at, then a plan is made,
+//! then it is executed. Everything it writes is an object more; removals come last, after the
 //! wait, so that a crash at any point leaves what the next repair goes on from.
 
+mod chain;
+mod execute;
 mod flawed;
+mod ground;
 mod index;
 mod marks;
-mod publish;
+mod packs;
+mod plan;
+mod records;
 mod report;
+mod sources;
 mod walk;
 
 pub use marks::{Mark, marks};
-pub use report::{FlawedPack, LostPack, NamedPack, PlannedMark, RepairPlan, RepairReport};
+pub use report::{
+    BadRecord, FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, Remedy, RepairPlan,
+    RepairReport,
+};
 pub(crate) use walk::joined;
 
 use crate::gc::{self, GcView};
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::snapshots::{self, SnapshotEntry};
+use crate::vfs::is_damage;
 use crate::{Error, Repository, Result};
-use index::{Depth, Gathered};
-use repo_format::layout::SNAPSHOT_PREFIX;
+use ground::Ground;
+use index::Gathered;
+use packs::Depth;
+use plan::{Seen, plan};
+use sources::Beyond;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Starts before a repair gives up: each means that a prune has gone on meanwhile.
@@ -48,6 +64,20 @@ pub async fn repair(
     options: RepairOptions,
     progress: &Arc<Progress>,
 ) -> Result<RepairReport> {
+    repair_from(repository, None, options, progress).await
+}
+
+/// As [`repair`], and what no pack here holds any more is copied out of `other`: a replica of this very
+/// repository in another place, made by whatever copies objects. Its packs are enough.
+///
+/// # Errors
+/// [`Error::Usage`] if `other` is another repository: its ids and keys are others.
+pub async fn repair_from(
+    repository: &Repository,
+    other: Option<&Repository>,
+    options: RepairOptions,
+    progress: &Arc<Progress>,
+) -> Result<RepairReport> {
     if !options.dry_run {
         repository.require_writable()?;
         if !repository.role().can_delete() {
@@ -58,10 +88,19 @@ pub async fn repair(
         repository.content_secret("reading content")?;
         repository.identity("reading content")?;
     }
-    let mut repair = Repair { repository, options, progress, report: RepairReport::default() };
+    if let Some(other) = other.filter(|other| other.repo_id() != repository.repo_id()) {
+        let (found, expected) = (other.repo_id(), repository.repo_id());
+        let what = format!(
+            "{}: repository {found}, a copy of {expected} expected: each repository has ids and keys of its own",
+            other.store().url()
+        );
+        return Err(Error::Usage { what });
+    }
+    let done = RepairReport::default();
+    let mut repair = Repair { repository, other, options, progress, done };
     for _ in 0..STARTS_MAX {
         if repair.round().await? {
-            return Ok(repair.report);
+            return Ok(repair.done);
         }
     }
     let what = format!("prunes have overtaken this repair {STARTS_MAX} times; run it again");
@@ -70,50 +109,111 @@ pub async fn repair(
 
 struct Repair<'a> {
     repository: &'a Repository,
+    other: Option<&'a Repository>,
     options: RepairOptions,
     progress: &'a Arc<Progress>,
-    report: RepairReport,
+    /// What was done so far, and by which plans.
+    done: RepairReport,
 }
 
 impl Repair<'_> {
     /// True if it came to its end; false if a prune went on meanwhile.
     async fn round(&mut self) -> Result<bool> {
         self.progress.phase("reading the index");
-        let view = gc::view(self.repository).await?;
-        // before the runs: what a snapshot needs was listed before it was committed
-        let (entries, unread) = snapshots::list(self.repository).await?;
-        let mut gathered = Gathered::read(self.repository, &view).await?;
-        self.progress.phase("reading trailers");
-        let marked = marks::read(self.repository).await?;
-        // with no run and no mark left nothing can have been left out on purpose
-        let unnamed = !gathered.runs.is_empty() || !marked.newest.is_empty();
-        let depth = Depth { data: self.options.read_data, unnamed };
-        gathered.compare_with_packs(self.repository, &view, depth).await?;
-        self.plan_index(&gathered);
-        let unread = unread.iter().map(ToString::to_string);
-        (self.report.unreadable, self.report.warnings) =
-            unread.partition(|text| text.starts_with(SNAPSHOT_PREFIX));
-        let mut obsolete = Vec::new();
-        if !self.options.dry_run {
+        let state = match gc::state(self.repository).await {
+            Ok(state) => state,
+            Err(error) if is_damage(&error) => return self.mend_chain(error).await,
+            Err(error) => return Err(error),
+        };
+        let seen = self.look(&state).await?;
+        let (view, is_dry) = (seen.view.clone(), self.options.dry_run);
+        // what was deleted or moved meanwhile is no loss
+        if self.is_overtaken(&view).await? {
+            return Ok(false);
+        }
+        let (steps, report) = plan(seen)?;
+        self.done.absorb(report);
+        if is_dry {
+            return Ok(true);
+        }
+        let mut obsolete = steps.remove.clone();
+        if steps.has_runs() {
             self.progress.phase("writing the index");
-            obsolete = self.publish(&gathered, &view).await?;
+            match self.publish(&steps).await? {
+                Some(runs) => obsolete = runs,
+                None => return Ok(false),
+            }
             if self.is_overtaken(&view).await? {
                 return Ok(false);
             }
         }
-        let index = Arc::new(gathered.into_index());
-        let reader = Reader::new(self.repository.clone(), index);
-        self.progress.phase("walking maps");
+        self.finish(&steps, &obsolete).await?;
+        Ok(true)
+    }
+
+    /// Everything that the plan is made from. Writes nothing.
+    async fn look(&mut self, state: &gc::GcState) -> Result<Seen> {
+        let (repository, view) = (self.repository, state.view());
+        // before the runs: what a snapshot needs was listed before it was committed
+        let (entries, _) = snapshots::list(repository).await?;
         let kept: Vec<SnapshotEntry> =
             entries.into_iter().filter(|entry| !view.forgotten.contains(&entry.id)).collect();
-        let found = walk::find_lost(&reader, &kept, &marked, &view, self.options.read_data).await?;
-        // what was deleted or moved meanwhile is no loss
-        if !self.options.dry_run && self.is_overtaken(&view).await? {
-            return Ok(false);
+        let mut gathered = Gathered::read(repository, &view).await?;
+        self.progress.phase("reading trailers");
+        let marked = marks::read(repository).await?;
+        let records = records::look(repository, state, &marked).await?;
+        // with no run and no mark left nothing can have been left out on purpose
+        let unnamed = !gathered.runs.is_empty() || !marked.newest.is_empty();
+        let depth = Depth { data: self.options.read_data, unnamed };
+        gathered.compare_with_packs(repository, &view, depth).await?;
+        let reader = Reader::new(repository.clone(), Arc::new(gathered.take_index()));
+        self.progress.phase("walking maps");
+        let copied: BTreeSet<[u8; 16]> = gathered.flawed.iter().flat_map(|one| one.copied.clone()).collect();
+        let condemned = &view.condemned;
+        let read_data = self.options.read_data;
+        let mut ground = Ground { reader: &reader, condemned, copied, beyond: None, read_data };
+        let is_whole = ground.is_whole(&kept).await?;
+        let (beyond, mut copies) = (self.beyond(is_whole, &gathered).await?, Vec::new());
+        if let Some(beyond) = &beyond {
+            ground.beyond = Some(beyond);
+            let wanted = ground.wanted(&kept).await?;
+            copies = sources::choose(wanted, &reader, condemned, beyond).await?;
+            ground.copied.extend(copies.iter().flat_map(|copy| copy.ids.iter().copied()));
         }
-        self.mark(&marked, found).await?;
-        self.remove_runs(&obsolete).await?;
-        Ok(true)
+        let lost = ground.find_lost(&kept, &marked, is_whole).await?;
+        drop(ground);
+        Ok(Seen { view, gathered, copies, lost, marked, records })
+    }
+
+    /// Packs that do not count, if something is missing in those that do.
+    async fn beyond(&self, is_whole: bool, gathered: &Gathered) -> Result<Option<Beyond>> {
+        if is_whole {
+            return Ok(None);
+        }
+        self.progress.phase("looking for copies");
+        Beyond::read(self.repository, &gathered.dead, self.other).await.map(Some)
+    }
+
+    /// The newest plan or sweep cannot be read: nothing else can be looked at before that is mended.
+    async fn mend_chain(&mut self, error: Error) -> Result<bool> {
+        gc::wait_delta(self.repository).await?;
+        let (name, record, way_out) = chain::look(self.repository).await?;
+        let Some(end) = way_out else {
+            // by now it may have been read all the same
+            return match gc::state(self.repository).await {
+                Ok(_) => Ok(false),
+                Err(_) => Err(Error::damage(name, format!("{error}; {}", record.why))),
+            };
+        };
+        let mut report = RepairReport::default();
+        report.plan.records.insert(name.to_string(), record);
+        self.done.absorb(report);
+        if self.options.dry_run {
+            return Ok(true);
+        }
+        chain::execute(self.repository, end).await?;
+        self.done.records_settled += 1;
+        Ok(false)
     }
 
     /// Whether a prune has gone on since `view` was read, so that nothing may be said by it.

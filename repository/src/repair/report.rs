@@ -2,6 +2,7 @@
 
 use repo_format::SnapshotId;
 use repo_format::gc_record::LostVolume;
+use repo_format::layout::SNAPSHOT_PREFIX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A pack that the index is told of anew, from its own trailer.
@@ -66,9 +67,86 @@ impl PlannedMark {
     }
 }
 
+/// Where records are copied from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A pack of which a part is bad.
+    Flawed,
+    /// A pack that an unfinished prune means to condemn.
+    Candidate,
+    /// A pack that a prune has condemned.
+    Dead,
+    /// The copy of this repository that was named.
+    Other,
+}
+
+impl Origin {
+    /// For people and scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Origin::Flawed => "flawed",
+            Origin::Candidate => "candidate",
+            Origin::Dead => "condemned",
+            Origin::Other => "other",
+        }
+    }
+}
+
+/// Records that snapshots need and that are copied out of one pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedCopy {
+    /// What kind of pack it is, and where.
+    pub origin: Origin,
+    /// Its name.
+    pub pack: String,
+    /// Records copied.
+    pub records: u64,
+    /// Their sealed bytes.
+    pub len: u64,
+}
+
+/// What is done about a small record that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// It counts as none for everybody: it is removed.
+    Remove,
+    /// A pending record: its session is ended, as `session drop` does. If it still runs, it begins anew.
+    EndSession,
+    /// A plan that nobody can read: an empty sweep ends its generation, and the next plan begins anew from
+    /// the generation before.
+    EndGeneration,
+    /// Nothing that is safe: what the operator may do is said.
+    Nothing,
+}
+
+impl Remedy {
+    /// For people and scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Remedy::Remove => "remove",
+            Remedy::EndSession => "end session",
+            Remedy::EndGeneration => "end generation",
+            Remedy::Nothing => "keep",
+        }
+    }
+}
+
+/// A small record that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRecord {
+    /// What was found, and what follows from it.
+    pub why: String,
+    /// What is done about it.
+    pub remedy: Remedy,
+}
+
 /// What is to be changed, by object name; empty if all is well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepairPlan {
+    /// Snapshots, markers, marks, pending and deletion records that cannot be read.
+    pub records: BTreeMap<String, BadRecord>,
+    /// Records to copy: good ones of flawed packs, then those that snapshots need, nearest first.
+    pub copies: Vec<PlannedCopy>,
     /// Packs that the index is told of.
     pub name: BTreeMap<String, NamedPack>,
     /// Packs that are missing or cannot be read.
@@ -86,7 +164,9 @@ pub struct RepairPlan {
 impl RepairPlan {
     /// Nothing is to be changed.
     pub fn is_empty(&self) -> bool {
-        self.name.is_empty()
+        self.records.values().all(|record| record.remedy == Remedy::Nothing)
+            && self.copies.is_empty()
+            && self.name.is_empty()
             && !self.flawed.values().any(FlawedPack::is_open)
             && self.runs_damaged.is_empty()
             && self.runs_to_rewrite.is_empty()
@@ -103,11 +183,7 @@ pub struct RepairReport {
     pub damaged: BTreeMap<SnapshotId, PlannedMark>,
     /// Snapshots of which something lies only in packs that an unfinished prune means to condemn.
     pub unsettled: BTreeSet<SnapshotId>,
-    /// Snapshot objects that cannot be read: no mark can be put on them.
-    pub unreadable: Vec<String>,
-    /// Other records that were passed over: markers and marks that nobody signed.
-    pub warnings: Vec<String>,
-    /// Packs written, of good records out of flawed packs.
+    /// Packs written, of records that were copied.
     pub packs_written: u64,
     /// Index runs written.
     pub runs_written: u64,
@@ -115,11 +191,39 @@ pub struct RepairReport {
     pub runs_deleted: u64,
     /// Marks written.
     pub marks_written: u64,
+    /// Records removed that nobody can read, and sessions and generations ended.
+    pub records_settled: u64,
 }
 
 impl RepairReport {
+    /// Adds what a later round plans. What is lost says the last one.
+    pub(super) fn absorb(&mut self, later: RepairReport) {
+        let (plan, more) = (&mut self.plan, later.plan);
+        plan.records.retain(|_, record| record.remedy != Remedy::Nothing);
+        plan.records.extend(more.records);
+        plan.copies.extend(more.copies);
+        plan.name.extend(more.name);
+        plan.lost.extend(more.lost);
+        plan.flawed.extend(more.flawed);
+        plan.runs_damaged.extend(more.runs_damaged);
+        plan.runs_to_rewrite.extend(more.runs_to_rewrite);
+        (plan.marks, self.damaged, self.unsettled) = (more.marks, later.damaged, later.unsettled);
+    }
+
     /// Every snapshot can be restored whole.
     pub fn is_whole(&self) -> bool {
-        self.damaged.is_empty() && self.unsettled.is_empty() && self.unreadable.is_empty()
+        self.damaged.is_empty() && self.unsettled.is_empty() && self.unreadable().next().is_none()
+    }
+
+    /// Snapshots that cannot be restored whole, or at all.
+    pub fn not_whole(&self) -> u64 {
+        let unsettled = self.unsettled.iter().filter(|sid| !self.damaged.contains_key(sid)).count();
+        let unreadable = self.unreadable().filter(|(object, _)| object.starts_with(SNAPSHOT_PREFIX)).count();
+        (self.damaged.len() + unsettled + unreadable) as u64
+    }
+
+    /// Objects that cannot be read and about which nothing can be done safely, with what follows from it.
+    pub fn unreadable(&self) -> impl Iterator<Item = (&String, &BadRecord)> {
+        self.plan.records.iter().filter(|(_, record)| record.remedy == Remedy::Nothing)
     }
 }

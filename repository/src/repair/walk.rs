@@ -1,18 +1,16 @@
 //! What is lost of each snapshot, to the byte: all maps are walked, past what is missing.
 
-use super::marks::{Marks, lost_volume};
-use crate::Result;
+use super::ground::{Ground, Lost};
+use super::marks::lost_volume;
 use crate::error::Named;
-use crate::gc::GcView;
-use crate::reader::Reader;
-use crate::snapshots::SnapshotEntry;
 use crate::vfs::{Catalogue, is_damage};
+use crate::{Error, Result};
 use repo_format::gc_record::LostVolume;
 use repo_format::layout::ObjectName;
 use repo_format::map::{Page, Place};
 use repo_format::snapshot::{CatalogueRoot, Snapshot};
-use repo_format::{Id, PackId, SnapshotId, limits};
-use std::collections::{BTreeMap, HashSet};
+use repo_format::{Id, limits};
+use std::collections::{BTreeSet, HashSet};
 
 /// Pages read at a time.
 const BATCH_COUNT: usize = 64;
@@ -20,62 +18,6 @@ const BATCH_COUNT: usize = 64;
 const CHUNK_COUNT: usize = 32;
 /// In the place of paths: the table of contents is lost, or this key cannot read it.
 const ALL_MANIFESTS: &str = "*";
-
-/// What is lost of one snapshot.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) volumes: Vec<LostVolume>,
-    pub(super) manifests: Vec<String>,
-    /// Something lies only in packs that a prune may condemn any moment.
-    pub(super) is_unsettled: bool,
-}
-
-impl Lost {
-    fn is_nothing(&self) -> bool {
-        *self == Lost::default()
-    }
-}
-
-/// Snapshots that have lost something, and those that are marked already.
-///
-/// As long as nothing is lost, a page that snapshots share is visited once; else each snapshot is
-/// walked by itself, since it is to be known whom the loss hurts.
-pub(super) async fn find_lost(
-    reader: &Reader,
-    entries: &[SnapshotEntry],
-    marked: &Marks,
-    view: &GcView,
-    read_data: bool,
-) -> Result<BTreeMap<SnapshotId, Lost>> {
-    let mut walker = Walker {
-        reader,
-        condemned: &view.condemned,
-        read_data,
-        can_read: reader.repository().content_secret("reading content").is_ok(),
-        visited: Some(HashSet::new()),
-        is_unsettled: false,
-    };
-    let mut is_all_there = true;
-    for entry in entries {
-        is_all_there &= walker.snapshot(&entry.snapshot, None).await?.is_nothing();
-        if !is_all_there {
-            break;
-        }
-    }
-    walker.visited = None;
-    let mut found = BTreeMap::new();
-    for entry in entries {
-        let mark = marked.newest.get(&entry.id);
-        if is_all_there && mark.is_none() {
-            continue;
-        }
-        let lost = walker.snapshot(&entry.snapshot, mark).await?;
-        if mark.is_some() || !lost.is_nothing() {
-            found.insert(entry.id, lost);
-        }
-    }
-    Ok(found)
-}
 
 /// Rising, apart, none empty; beyond what a mark can list, the gaps are given up.
 pub(crate) fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
@@ -91,20 +33,22 @@ pub(crate) fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     out
 }
 
-struct Walker<'a> {
-    reader: &'a Reader,
-    condemned: &'a HashSet<PackId>,
-    read_data: bool,
+/// Walks the maps of one snapshot after the other.
+pub(super) struct Walker<'a> {
+    pub(super) ground: &'a Ground<'a>,
     /// The key opens content.
-    can_read: bool,
+    pub(super) can_read: bool,
     /// Pages that need no second visit, by short id; none if it is to be known what each lacks.
-    visited: Option<HashSet<[u8; 16]>>,
-    is_unsettled: bool,
+    pub(super) visited: Option<HashSet<[u8; 16]>>,
+    /// Something lies only in packs that a prune may condemn any moment.
+    pub(super) is_unsettled: bool,
+    /// Collects what has to be copied, if that is asked for.
+    pub(super) wanted: Option<BTreeSet<[u8; 16]>>,
 }
 
 /// What an earlier mark says of one stream of bytes, which is believed until it is read again.
 #[derive(Clone, Copy)]
-struct Suspects<'a>(&'a [(u64, u64)]);
+pub(super) struct Suspects<'a>(pub(super) &'a [(u64, u64)]);
 
 impl Suspects<'_> {
     fn touch(self, offset: u64, len: u64) -> bool {
@@ -117,7 +61,7 @@ impl Suspects<'_> {
 impl Walker<'_> {
     /// Everything of one snapshot that is lost. What `mark` says is lost is read, if the key allows,
     /// and lost still, if not.
-    async fn snapshot(&mut self, snapshot: &Snapshot, mark: Option<&super::Mark>) -> Result<Lost> {
+    pub(super) async fn snapshot(&mut self, snapshot: &Snapshot, mark: Option<&super::Mark>) -> Result<Lost> {
         self.is_unsettled = false;
         let name = ObjectName::Snapshot(snapshot.sid);
         let mut lost = Lost::default();
@@ -157,11 +101,7 @@ impl Walker<'_> {
         if !self.can_read {
             return Ok(if marked.is_empty() { vec![ALL_MANIFESTS.into()] } else { marked.to_vec() });
         }
-        let catalogue = match Catalogue::open(self.reader, snapshot).await {
-            Ok(catalogue) => catalogue,
-            Err(error) if is_damage(&error) => return Ok(vec![ALL_MANIFESTS.into()]),
-            Err(error) => return Err(error),
-        };
+        let Some(catalogue) = self.contents(snapshot).await? else { return Ok(vec![ALL_MANIFESTS.into()]) };
         let hit = |offset: u64, len: u64| Suspects(&ranges).touch(offset, len);
         let lost = catalogue.contents().filter(|entry| {
             let frame_len = u64::from(entry.len).saturating_add(entry.path.len() as u64 + 6);
@@ -170,12 +110,30 @@ impl Walker<'_> {
         Ok(lost.map(|entry| entry.path).collect())
     }
 
+    /// The table of contents, wherever all of it can be read.
+    async fn contents(&self, snapshot: &Snapshot) -> Result<Option<Catalogue>> {
+        let beyond = self.ground.beyond.iter().flat_map(|beyond| beyond.readers().map(|(_, reader)| reader));
+        for reader in [self.ground.reader].into_iter().chain(beyond) {
+            match Catalogue::open(reader, snapshot).await {
+                Ok(catalogue) => return Ok(Some(catalogue)),
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// Lost ranges of one map, in no order.
-    async fn map(&mut self, root: Id, place: Place, suspects: Suspects<'_>) -> Result<Vec<(u64, u64)>> {
+    pub(super) async fn map(
+        &mut self,
+        root: Id,
+        place: Place,
+        suspects: Suspects<'_>,
+    ) -> Result<Vec<(u64, u64)>> {
         let mut lost = Vec::new();
         let mut open = vec![(root, place, 0u64)];
         while !open.is_empty() {
-            self.reader.repository().exec().check_cancelled()?;
+            self.ground.reader.repository().exec().check_cancelled()?;
             let mut batch = Vec::new();
             while batch.len() < BATCH_COUNT
                 && let Some((id, place, offset)) = open.pop()
@@ -221,11 +179,13 @@ impl Walker<'_> {
         lost: &mut Vec<(u64, u64)>,
     ) -> Result<()> {
         let mut to_read = Vec::new();
+        // who only collects what is to be copied reads no content
+        let reads = self.ground.read_data && self.wanted.is_none();
         for (id, offset, len) in chunks {
             let is_suspect = suspects.touch(*offset, *len);
             if !self.settle(id) || (is_suspect && !self.can_read) {
                 lost.push((*offset, *len));
-            } else if is_suspect || self.read_data {
+            } else if (is_suspect || reads) && !self.ground.copied.contains(&id.short()) {
                 to_read.push((*id, *offset, *len));
             }
         }
@@ -241,27 +201,51 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Whether the index has a place for a record; notes if it is only one that may be condemned.
+    /// Whether a record has or gets a place; notes if it is only one that may be condemned.
     fn settle(&mut self, id: &Id) -> bool {
-        let index = self.reader.index();
+        let (index, short) = (self.ground.reader.index(), id.short());
+        if self.ground.copied.contains(&short) {
+            return true;
+        }
         let mut packs =
-            index.find_all(&id.short()).iter().map(|entry| index.packs().get(entry.pack as usize));
-        let is_settled = packs.clone().flatten().any(|pack| !self.condemned.contains(&pack.pack_id));
-        let is_there = packs.any(|pack| pack.is_some());
-        self.is_unsettled |= is_there && !is_settled;
+            index.find_all(&short).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
+        let is_there = packs.clone().next().is_some();
+        if packs.any(|pack| !self.ground.condemned.contains(&pack.pack_id)) {
+            return true;
+        }
+        self.is_unsettled |= is_there;
+        if let Some(wanted) = &mut self.wanted {
+            wanted.insert(short);
+        }
         is_there
     }
 
     /// Records, or none for each that has no good copy.
     async fn read(&self, ids: &[Id]) -> Result<Vec<Option<Vec<u8>>>> {
-        let (found, failures) = self.reader.read(ids).await?;
-        for (_, error) in failures {
-            if !is_damage(&error) {
-                return Err(error);
+        let (mut found, failures) = self.ground.reader.read(ids).await?;
+        let mut open = numbers(failures)?;
+        let may = |id: &Id| self.wanted.is_some() || self.ground.copied.contains(&id.short());
+        open.retain(|n| ids.get(*n).is_some_and(may));
+        for (_, reader) in self.ground.beyond.iter().flat_map(|beyond| beyond.readers()) {
+            if open.is_empty() {
+                break;
             }
+            let wanted: Vec<Id> = open.iter().filter_map(|n| ids.get(*n).copied()).collect();
+            let (more, failures) = reader.read(&wanted).await?;
+            for (n, plain) in open.iter().zip(more) {
+                if let (Some(slot), Some(plain)) = (found.get_mut(*n), plain) {
+                    *slot = Some(plain);
+                }
+            }
+            open = numbers(failures)?.into_iter().filter_map(|n| open.get(n).copied()).collect();
         }
         Ok(found)
     }
+}
+
+/// Numbers of records that are damaged or missing everywhere.
+fn numbers(failures: Vec<(usize, Error)>) -> Result<Vec<usize>> {
+    failures.into_iter().map(|(n, error)| if is_damage(&error) { Ok(n) } else { Err(error) }).collect()
 }
 
 /// Keeps what is listed within the limit of a mark: a volume with too many ranges is one from its

@@ -6,6 +6,7 @@ mod walk;
 pub use catalogue::{Catalogue, TocEntry, manifest, manifests};
 pub use walk::{Extent, MapWalker};
 
+use crate::gc::GcView;
 use crate::reader::Reader;
 use crate::{Error, Repository, Result, gc, index};
 use futures::future::BoxFuture;
@@ -17,10 +18,18 @@ use std::sync::Arc;
 const READ_LEN: u64 = 8 << 20;
 
 /// Reads the whole index and gives a reader over it, and what of the index could not be read.
+///
+/// Without readable deletion records every run and pack counts: a reader verifies what it finds, so it
+/// relies on nothing that they say.
 pub async fn reader(repository: &Repository) -> Result<(Reader, Vec<Error>)> {
-    let view = gc::view(repository).await?;
+    let (view, mut problems) = match gc::view(repository).await {
+        Ok(view) => (view, Vec::new()),
+        Err(error) if is_damage(&error) => (GcView::default(), vec![error]),
+        Err(error) => return Err(error),
+    };
     let listing = index::list_runs(repository).await?;
-    let (index, problems) = index::load(repository, &listing, view.floor, &view.dead).await?;
+    let (index, damaged) = index::load(repository, &listing, view.floor, &view.dead).await?;
+    problems.extend(damaged);
     Ok((Reader::new(repository.clone(), Arc::new(index)), problems))
 }
 
