@@ -21,8 +21,10 @@ use std::time::Duration;
 const UPLOADS: usize = 1;
 /// Bytes of records that are put together.
 const PART_LEN: usize = 1 << 20;
-/// Runs are published after this many packs: what a crash can make the next prune copy again.
+/// Runs are published after this many packs: what a crash can make the next prune copy again...
 const RUN_PACKS: usize = 16;
+/// ...or records: what is held in memory until then, some 50 bytes for each.
+const RUN_ENTRIES: usize = 1 << 18;
 
 /// Copies records of packs that are to go into packs that prune writes.
 pub(super) struct Copier<'a> {
@@ -34,7 +36,9 @@ pub(super) struct Copier<'a> {
     /// Data and map.
     open: [Open; 2],
     uploads: FuturesUnordered<BoxFuture<'static, Result<StoredPack>>>,
-    unlisted: Vec<StoredPack>,
+    /// What is stored and in no run yet, and of how many packs.
+    unlisted: RunBuilder,
+    unlisted_packs: usize,
     /// Sealed bytes copied.
     pub(super) copied_len: u64,
 }
@@ -98,7 +102,8 @@ pub(super) async fn copy(
         seq,
         open: [Open::default(), Open::default()],
         uploads: FuturesUnordered::new(),
-        unlisted: Vec::new(),
+        unlisted: RunBuilder::new(),
+        unlisted_packs: 0,
         copied_len: 0,
     };
     let clock = repository.env().clock.clone();
@@ -198,33 +203,31 @@ impl Copier<'_> {
 
     async fn acknowledge(&mut self) -> Result<()> {
         let Some(stored) = self.uploads.next().await else { return Ok(()) };
-        self.unlisted.push(stored?);
-        if self.unlisted.len() >= RUN_PACKS { self.list().await } else { Ok(()) }
+        let pack = stored?;
+        if !self.unlisted.fits(pack.rows.len()) {
+            self.list().await?;
+        }
+        let info = PackInfo {
+            pack_id: pack.pack_id,
+            class: pack.class,
+            len: pack.len,
+            trailer_len: pack.trailer_len,
+            sid: super::inventory::PRUNE_SID,
+        };
+        let number = self.unlisted.add_pack(pack_row(&info)).named("new index run")?;
+        for row in &pack.rows {
+            self.unlisted.add_entry(&row.id, number, row.clen).named("new index run")?;
+        }
+        self.unlisted_packs += 1;
+        let is_full = self.unlisted_packs >= RUN_PACKS || self.unlisted.entry_count() >= RUN_ENTRIES;
+        if is_full { self.list().await } else { Ok(()) }
     }
 
     /// Publishes what is stored. Its order: packs first, then the run that names them.
     async fn list(&mut self) -> Result<()> {
-        while !self.unlisted.is_empty() {
-            let (mut builder, mut count) = (RunBuilder::new(), 0);
-            for pack in &self.unlisted {
-                if count > 0 && !builder.fits(pack.rows.len()) {
-                    break;
-                }
-                let info = PackInfo {
-                    pack_id: pack.pack_id,
-                    class: pack.class,
-                    len: pack.len,
-                    trailer_len: pack.trailer_len,
-                    sid: super::inventory::PRUNE_SID,
-                };
-                let number = builder.add_pack(pack_row(&info)).named("new index run")?;
-                for row in &pack.rows {
-                    builder.add_entry(&row.id, number, row.clen).named("new index run")?;
-                }
-                count += 1;
-            }
-            self.writer.put(builder, self.built, self.seq).await?;
-            self.unlisted.drain(..count);
+        if self.unlisted_packs > 0 {
+            self.unlisted_packs = 0;
+            self.writer.put(std::mem::take(&mut self.unlisted), self.built, self.seq).await?;
         }
         Ok(())
     }
