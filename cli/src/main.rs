@@ -19,10 +19,6 @@ use exit::{Exit, Failure};
 use output::Output;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Freed memory goes back to the system whichever thread frees it (ADR 23).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let code = match args::parse() {
         Ok(cli) => {

@@ -85,10 +85,6 @@ enum What {
     },
 }
 
-/// As the command line has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> Result<()> {
     let args = Args::parse();
     if let What::Once { repository, key, memory } = &args.what {
