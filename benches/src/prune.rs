@@ -294,8 +294,12 @@ fn count(folder: &Path) -> Result<(u64, u64)> {
     Ok(sum)
 }
 
-/// Prunes by the engine alone, with what the command line would give it.
-pub fn once(repository: &Path, key: &Path) -> Result<repository::prune::PruneReport> {
+/// Prunes by the engine alone, with what the command line would give it; another bound on memory if one is given.
+pub fn once(
+    repository: &Path,
+    key: &Path,
+    memory_len: Option<u64>,
+) -> Result<repository::prune::PruneReport> {
     use repo_format::keys::keyfile;
     use repository::prune::{PruneOptions, prune};
     use repository::store::{StoreUrl, connect};
@@ -306,6 +310,7 @@ pub fn once(repository: &Path, key: &Path) -> Result<repository::prune::PruneRep
     let credential = Credential::KeyFile(keyfile::parse(fs::read_to_string(key)?.trim())?);
     let driver = connect(&StoreUrl::Local(repository.to_owned()), false)?;
     let exec = Exec::threads(threads)?;
+    let exec = memory_len.map_or(exec.clone(), |len| exec.clone().with_memory(len));
     let options = PruneOptions { undelete_window: std::time::Duration::ZERO, ..PruneOptions::default() };
     runtime.block_on(async {
         let repository = Repository::open(driver, &exec, &Env::system(), &credential).await?;

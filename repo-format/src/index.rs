@@ -5,12 +5,12 @@
 //! into a pack is the same as for any other record.
 
 mod entries;
+mod parse;
 mod run;
 
 pub use entries::{ENTRIES_PER_BLOCK, ENTRY_LEN, Entry, parse_entries_block};
-pub use run::{
-    PACK_ROW_LEN, PACK_TABLE_PART_ROWS, PackRow, PlainIndexRecord, Run, RunBuilder, RunHead, parse_run,
-};
+pub use parse::{Run, RunBlocks, parse_run};
+pub use run::{PACK_ROW_LEN, PACK_TABLE_PART_ROWS, PackRow, PlainIndexRecord, RunBuilder, RunHead};
 
 #[cfg(test)]
 mod tests;

@@ -23,8 +23,10 @@ pub(crate) const NO_SESSION: SnapshotId = SnapshotId([0; 16]);
 const UPLOADS: usize = 1;
 /// Bytes of records that are put together.
 const PART_LEN: usize = 1 << 20;
-/// Runs are published after this many packs: what a crash can make the next one copy again.
+/// Runs are published after this many packs: what a crash can make the next one copy again...
 const RUN_PACKS: usize = 16;
+/// ...or records: what is held in memory until then, some 50 bytes for each.
+const RUN_ENTRIES: usize = 1 << 18;
 /// Target of packs in the inline mode: small, so that tests have many.
 const INLINE_PACK_LEN: u64 = 64 << 10;
 
@@ -47,7 +49,9 @@ pub(crate) struct Copier<'a> {
     /// Data and map.
     open: [Open; 2],
     uploads: FuturesUnordered<BoxFuture<'static, Result<StoredPack>>>,
-    unlisted: Vec<StoredPack>,
+    /// What is stored and in no run yet, and of how many packs.
+    unlisted: RunBuilder,
+    unlisted_packs: usize,
     /// Sealed bytes copied.
     pub(crate) copied_len: u64,
     /// Packs written.
@@ -98,7 +102,8 @@ impl<'a> Copier<'a> {
             seq,
             open: [Open::default(), Open::default()],
             uploads: FuturesUnordered::new(),
-            unlisted: Vec::new(),
+            unlisted: RunBuilder::new(),
+            unlisted_packs: 0,
             copied_len: 0,
             packs: 0,
             runs: 0,
@@ -158,35 +163,33 @@ impl<'a> Copier<'a> {
 
     async fn acknowledge(&mut self) -> Result<()> {
         let Some(stored) = self.uploads.next().await else { return Ok(()) };
-        self.unlisted.push(stored?);
+        let pack = stored?;
         self.packs += 1;
-        if self.unlisted.len() >= RUN_PACKS { self.list().await } else { Ok(()) }
+        if !self.unlisted.fits(pack.rows.len()) {
+            self.list().await?;
+        }
+        let info = PackInfo {
+            pack_id: pack.pack_id,
+            class: pack.class,
+            len: pack.len,
+            trailer_len: pack.trailer_len,
+            sid: NO_SESSION,
+        };
+        let number = self.unlisted.add_pack(pack_row(&info)).named("new index run")?;
+        for row in &pack.rows {
+            self.unlisted.add_entry(&row.id, number, row.clen).named("new index run")?;
+        }
+        self.unlisted_packs += 1;
+        let is_full = self.unlisted_packs >= RUN_PACKS || self.unlisted.entry_count() >= RUN_ENTRIES;
+        if is_full { self.list().await } else { Ok(()) }
     }
 
     /// Publishes what is stored. Its order: packs first, then the run that names them.
     async fn list(&mut self) -> Result<()> {
-        while !self.unlisted.is_empty() {
-            let (mut builder, mut count) = (RunBuilder::new(), 0);
-            for pack in &self.unlisted {
-                if count > 0 && !builder.fits(pack.rows.len()) {
-                    break;
-                }
-                let info = PackInfo {
-                    pack_id: pack.pack_id,
-                    class: pack.class,
-                    len: pack.len,
-                    trailer_len: pack.trailer_len,
-                    sid: NO_SESSION,
-                };
-                let number = builder.add_pack(pack_row(&info)).named("new index run")?;
-                for row in &pack.rows {
-                    builder.add_entry(&row.id, number, row.clen).named("new index run")?;
-                }
-                count += 1;
-            }
-            self.writer.put(builder, self.built, self.seq).await?;
+        if self.unlisted_packs > 0 {
+            self.unlisted_packs = 0;
+            self.writer.put(std::mem::take(&mut self.unlisted), self.built, self.seq).await?;
             self.runs += 1;
-            self.unlisted.drain(..count);
         }
         Ok(())
     }

@@ -30,7 +30,10 @@ pub async fn run(repository: &Repository, pack_id: PackId) -> Result<RunView> {
     let file = listing.runs.iter().find(|file| file.pack_id == pack_id);
     let file = file.ok_or_else(|| missing("no index run has this id"))?;
     match index::read_run(repository, file).await? {
-        index::Found::Run(run) => Ok(RunView { seq: file.seq, len: file.len, run }),
+        index::Found::Run(run) => {
+            let run = repository.exec().cpu(move || run.into_run()).await??;
+            Ok(RunView { seq: file.seq, len: file.len, run })
+        }
         index::Found::Foreign => Err(missing("it is of another domain")),
         index::Found::Gone => Err(missing("it was merged away meanwhile")),
     }

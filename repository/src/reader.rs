@@ -245,6 +245,8 @@ impl Reader {
                 Err(error) => failures.push((n, error)),
             }
         }
+        // to make one costs more than to open a page with it
+        let mut tools = Decompressor::new();
         while !wanted.is_empty() {
             let mut retry = Vec::new();
             for fetch in coalesce(std::mem::take(&mut wanted)) {
@@ -257,7 +259,7 @@ impl Reader {
                     let opened = fetched.as_ref().map_err(clone_damage).and_then(|bytes| {
                         let sealed = slice(bytes, &fetch.range, &location)?;
                         let mut plain = Vec::new();
-                        self.open(&location, sealed, &mut Decompressor::new(), &mut plain)?;
+                        self.open(&location, sealed, &mut tools, &mut plain)?;
                         Ok(plain)
                     });
                     match (

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use benches::cpu::Reading;
 use benches::process::{Cost, Running, run};
 use benches::prune::{Case, Orlop, Program, Restic, Shape, Subject, once};
-use benches::report::{machine, median, mib};
+use benches::report::{machine, median, mib, peak_memory_len};
 use benches::synthetic::{Layout, Source};
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -34,6 +34,9 @@ enum What {
         repository: PathBuf,
         /// The file with its key.
         key: PathBuf,
+        /// MiB that it may hold by its own account, if not the default.
+        #[arg(long)]
+        memory: Option<u64>,
     },
     /// Prune a million chunks, and restic's million files, in turns.
     Compare {
@@ -84,8 +87,8 @@ enum What {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let What::Once { repository, key } = &args.what {
-        let report = once(repository, key)?;
+    if let What::Once { repository, key, memory } = &args.what {
+        let report = once(repository, key, memory.map(|mib| mib << 20))?;
         println!(
             "{} packs condemned, {} deleted, {} bytes repacked, {} runs written; lost: {:?}; {:?}",
             report.packs_condemned,
@@ -95,6 +98,7 @@ fn main() -> Result<()> {
             report.lost,
             report.warnings
         );
+        println!("{} bytes at most", peak_memory_len());
         return Ok(());
     }
     std::fs::create_dir_all(&args.dir).with_context(|| args.dir.display().to_string())?;

@@ -46,6 +46,46 @@ fn round_trips() {
     }
 }
 
+/// All records of a run given to [`RunBlocks`] one after the other; how many entries it appended at once at most.
+fn read_blocks(records: &Records) -> Result<(RunBlocks, Vec<Entry>, usize)> {
+    let (_, head_id, head) = records.last().unwrap();
+    let of = |wanted| records.iter().filter(move |(record_type, _, _)| *record_type == wanted);
+    let parts = of(RecordType::PackTable).map(|(_, id, part)| (id, part.as_slice()));
+    let mut blocks = RunBlocks::new(records.iter().map(|(t, _, _)| *t), (head_id, head), parts)?;
+    let (mut entries, mut part, mut most) = (Vec::new(), Vec::new(), 0);
+    for (_, id, block) in of(RecordType::Entries) {
+        blocks.read(id, block, &mut part)?;
+        most = most.max(part.len());
+        entries.append(&mut part);
+    }
+    blocks.finish()?;
+    Ok((blocks, entries, most))
+}
+
+#[test]
+fn runs_are_read_block_by_block() {
+    for entries in [1, 178, 179, 5000] {
+        let records = records(builder(3, entries));
+        let whole = parse_run(&records).unwrap();
+        let (blocks, found, most) = read_blocks(&records).unwrap();
+        assert_eq!((blocks.head(), blocks.packs(), found), (&whole.head, &whole.packs[..], whole.entries));
+        assert!(most <= ENTRIES_PER_BLOCK);
+    }
+}
+
+#[test]
+fn a_run_that_ends_early_is_not_whole() {
+    let run = records(builder(3, 5000));
+    for missing in [0, 14, 28] {
+        let mut run = run.clone();
+        run.remove(missing);
+        assert!(read_blocks(&run).is_err(), "block {missing} of 29");
+    }
+    let (mut blocks, mut entries) = (read_blocks(&run).unwrap().0, Vec::new());
+    assert!(blocks.read(&run[0].1, &run[0].2, &mut entries).is_err(), "more than the head promises");
+    assert_eq!(entries, []);
+}
+
 #[test]
 fn several_locations_are_kept_and_repetitions_are_not() {
     let mut builder = builder(3, 5);

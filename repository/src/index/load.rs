@@ -1,16 +1,14 @@
-//! Whole runs from the store to memory.
+//! Runs from the store to memory.
 
+use super::open::{OpenRun, open_run};
 use super::{Entry, Index, PackInfo};
-use crate::error::Named;
 use crate::{Error, Repository, Result};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
-use repo_format::compress::Decompressor;
-use repo_format::index::{Run, parse_run};
+use repo_format::PackId;
+use repo_format::index::Run;
 use repo_format::layout::{INDEX_PREFIX, ObjectName};
-use repo_format::pack::{OpenTrailer, PackClass, PackContext, open_trailer, scrub};
-use repo_format::{ErrorKind as FormatKind, PackId};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Runs fetched at the same time.
@@ -63,7 +61,7 @@ pub(crate) async fn load(
 ) -> Result<(Index, Vec<Error>)> {
     let mut merge = Merge::default();
     let mut lowest_built = u64::MAX;
-    let mut runs = RunStream::new(repository, listing.clone(), RUNS_IN_FLIGHT);
+    let mut runs = RunStream::whole(repository, listing.clone(), RUNS_IN_FLIGHT);
     while let Some((_, run)) = runs.next().await? {
         if run.head.built >= floor {
             lowest_built = lowest_built.min(run.head.built);
@@ -74,20 +72,23 @@ pub(crate) async fn load(
     Ok((index, runs.problems))
 }
 
+/// Makes what is wanted of an object that was read: nothing of one of another domain.
+type Opener<T> = fn(&Repository, &RunFile, &Bytes) -> Result<Option<T>>;
 /// A run on its way.
-type RunRead = BoxFuture<'static, (RunFile, Result<Found>)>;
+type RunRead<T> = BoxFuture<'static, (RunFile, Result<Found<T>>)>;
 
 /// Every run of this domain, one after the other.
 ///
 /// A listed run that is gone was merged into one that the listing may lack: the runs are listed again.
-pub(crate) struct RunStream {
+pub(crate) struct RunStream<T> {
     repository: Repository,
+    opener: Opener<T>,
     in_flight: usize,
     /// Bytes of runs on their way at most, but for a single one.
     len_max: u64,
     len: u64,
     waiting: VecDeque<RunFile>,
-    reads: FuturesOrdered<RunRead>,
+    reads: FuturesOrdered<RunRead<T>>,
     done: HashSet<PackId>,
     some_gone: bool,
     listings: usize,
@@ -95,11 +96,26 @@ pub(crate) struct RunStream {
     pub(crate) problems: Vec<Error>,
 }
 
-impl RunStream {
-    /// Runs of `listing`, `in_flight` of them in memory at a time.
-    pub(crate) fn new(repository: &Repository, listing: Listing, in_flight: usize) -> Self {
+impl RunStream<Run> {
+    /// Whole runs of `listing`, `in_flight` of them in memory at a time.
+    pub(crate) fn whole(repository: &Repository, listing: Listing, in_flight: usize) -> Self {
+        Self::new(repository, listing, in_flight, open_run)
+    }
+}
+
+impl RunStream<OpenRun> {
+    /// Runs of `listing` whose entries are still sealed; no more than `in_flight` of them, nor than `len_max` bytes,
+    /// are on their way at a time, but for a single one.
+    pub(crate) fn sealed(repository: &Repository, listing: Listing, in_flight: usize, len_max: u64) -> Self {
+        RunStream { len_max, ..Self::new(repository, listing, in_flight, OpenRun::open) }
+    }
+}
+
+impl<T: Send + 'static> RunStream<T> {
+    fn new(repository: &Repository, listing: Listing, in_flight: usize, opener: Opener<T>) -> Self {
         RunStream {
             repository: repository.clone(),
+            opener,
             in_flight: in_flight.max(1),
             len_max: u64::MAX,
             len: 0,
@@ -112,15 +128,8 @@ impl RunStream {
         }
     }
 
-    /// With no more than so many bytes of runs on their way, as they lie in the store: opened they take some four
-    /// times as much.
-    pub(crate) fn with_len_max(mut self, len_max: u64) -> Self {
-        self.len_max = len_max;
-        self
-    }
-
     /// The next run; none at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<(RunFile, Run)>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(RunFile, T)>> {
         loop {
             self.repository.exec().check_cancelled()?;
             while self.reads.len() < self.in_flight
@@ -130,9 +139,9 @@ impl RunStream {
             {
                 if !self.done.contains(&file.pack_id) {
                     self.len = self.len.saturating_add(file.len);
-                    let repository = self.repository.clone();
+                    let (repository, opener) = (self.repository.clone(), self.opener);
                     self.reads.push_back(Box::pin(async move {
-                        let found = read_run(&repository, &file).await;
+                        let found = read(&repository, &file, opener).await;
                         (file, found)
                     }));
                 }
@@ -170,64 +179,30 @@ impl RunStream {
 }
 
 /// What became of a run that was listed.
-pub(crate) enum Found {
+pub(crate) enum Found<T> {
     /// Not there any more, or not to be seen yet.
     Gone,
     /// Of another domain.
     Foreign,
-    /// A whole run.
-    Run(Run),
+    /// A run.
+    Run(T),
 }
 
-/// Reads a run that was listed.
-pub(crate) async fn read_run(repository: &Repository, file: &RunFile) -> Result<Found> {
+async fn read<T: Send + 'static>(
+    repository: &Repository,
+    file: &RunFile,
+    opener: Opener<T>,
+) -> Result<Found<T>> {
     let name = file.name();
     let Some(object) = repository.store().get(&name).await? else { return Ok(Found::Gone) };
     let (repository, file) = (repository.clone(), file.clone());
-    let opened = repository.exec().clone().cpu(move || open_run(&repository, &file, &object)).await??;
+    let opened = repository.exec().clone().cpu(move || opener(&repository, &file, &object)).await??;
     Ok(opened.map_or(Found::Foreign, Found::Run))
 }
 
-/// Opens a whole run that was read.
-pub(crate) fn open_run(repository: &Repository, file: &RunFile, object: &Bytes) -> Result<Option<Run>> {
-    let name = file.name();
-    let repo_id = repository.repo_id();
-    let context = PackContext {
-        s_d: repository.structure_key(),
-        epoch: 0,
-        repo_id: &repo_id,
-        class: PackClass::Index,
-        pack_id: &file.pack_id,
-    };
-    let trailer = match open_trailer(&context, object, object.len() as u64) {
-        Ok(OpenTrailer::Done(trailer, _)) => trailer,
-        Ok(OpenTrailer::NeedTail(_)) => return Err(Error::damage(name, "ends before its trailer")),
-        Err(error) if error.kind() == FormatKind::WrongKey => return foreign_or_damaged(&name, file, object),
-        Err(error) => return Err(error).named(name),
-    };
-    let mut keys = Vec::new();
-    for key in trailer.keys() {
-        keys.push(key.open_structure(&repo_id, repository.structure_key()).named(name)?);
-    }
-    let mut tools = Decompressor::new();
-    let mut records = Vec::with_capacity(trailer.rows().len());
-    for (n, row) in trailer.rows().iter().enumerate() {
-        let range =
-            trailer.range(n).and_then(|r| Some(usize::try_from(r.start).ok()?..usize::try_from(r.end).ok()?));
-        let sealed = range.and_then(|range| object.get(range));
-        let (Some(sealed), Some(key)) = (sealed, keys.get(usize::from(row.key))) else {
-            return Err(Error::damage(name, "a record lies outside the object"));
-        };
-        let mut plain = Vec::new();
-        key.open(row, sealed, &mut tools, &mut plain).named(name)?;
-        records.push((row.record_type, row.id, plain));
-    }
-    parse_run(&records).named(name).map(Some)
-}
-
-/// A trailer under another key is another domain's, if the object is whole; damage otherwise.
-fn foreign_or_damaged(name: &ObjectName, file: &RunFile, object: &Bytes) -> Result<Option<Run>> {
-    scrub(object, file.pack_id).named(name).map(|_| None)
+/// Reads a run that was listed; its entries are still sealed.
+pub(crate) async fn read_run(repository: &Repository, file: &RunFile) -> Result<Found<OpenRun>> {
+    read(repository, file, OpenRun::open).await
 }
 
 /// Runs joined into one index, each pack once.

@@ -2,14 +2,16 @@
 //! old runs have to be written anew now and then, so that the floor of deletion can rise.
 
 use super::load::{Found, RunFile, RunStream, list_runs, read_run};
+use super::open::OpenRun;
 use super::write::RunWriter;
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc;
 use crate::{Repository, Result};
-use repo_format::index::{PackRow, Run, RunBuilder};
+use repo_format::index::{PackRow, RunBuilder};
 use repo_format::{Id, PackId, SnapshotId, limits};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// A run that was read.
 #[derive(Debug, Clone)]
@@ -86,7 +88,7 @@ pub(crate) async fn merge(
         store.delete(&file.name()).await?;
         report.deleted += 1;
     }
-    let Some(merge) = read_inputs(repository, plan, &view.dead).await? else { return Ok(report) };
+    let Some(mut merge) = read_inputs(repository, plan, &view.dead).await? else { return Ok(report) };
     if plan.inputs.is_empty() {
         return Ok(report);
     }
@@ -94,7 +96,7 @@ pub(crate) async fn merge(
     let built = if repository.env().breaks(Mutant::MergeWithoutBuilt) { u64::MAX >> 1 } else { view.sweeps };
     let writer = RunWriter::new(repository, SnapshotId([0; 16]))?;
     let mut written = Vec::new();
-    for builder in merge.builders()? {
+    while let Some(builder) = merge.next_run()? {
         written.push(writer.put(builder, built, seq).await?);
     }
     report.merged = plan.inputs.len() as u64;
@@ -120,29 +122,37 @@ async fn read_inputs(
     plan: &MergePlan,
     dead: &HashSet<PackId>,
 ) -> Result<Option<Merge>> {
-    let mut merge = Merge::default();
+    let (mut merge, dead) = (Merge::default(), Arc::new(dead.clone()));
     for run in &plan.inputs {
         match read_run(repository, &run.file).await? {
-            Found::Run(run) => merge.add(run, dead),
+            Found::Run(run) => {
+                let dead = dead.clone();
+                merge = repository.exec().cpu(move || merge.add(run, &dead)).await??;
+            }
             Found::Gone | Found::Foreign => return Ok(None),
         }
         repository.exec().check_cancelled()?;
     }
+    merge.sort();
     Ok(Some(merge))
 }
 
 /// All runs of this domain, each read once for what its head says.
 pub(crate) async fn run_infos(repository: &Repository) -> Result<Vec<RunInfo>> {
     let mut infos = Vec::new();
-    let mut runs = RunStream::new(repository, list_runs(repository).await?, 1);
+    let mut runs = RunStream::sealed(repository, list_runs(repository).await?, 1, u64::MAX);
     while let Some((file, run)) = runs.next().await? {
-        infos.push(RunInfo { file, built: run.head.built, entries: run.head.entry_count });
+        infos.push(RunInfo { file, built: run.head().built, entries: run.head().entry_count });
+        repository.exec().cpu(move || run.check()).await??;
     }
     match runs.problems.into_iter().next() {
         Some(problem) => Err(problem),
         None => Ok(infos),
     }
 }
+
+/// Entries of a run that are opened together.
+const PART_ENTRIES: usize = 1 << 14;
 
 /// Entries of several runs, each pack once.
 #[derive(Default)]
@@ -154,9 +164,9 @@ struct Merge {
 }
 
 impl Merge {
-    fn add(&mut self, run: Run, dead: &HashSet<PackId>) {
+    fn add(mut self, mut run: OpenRun, dead: &HashSet<PackId>) -> Result<Self> {
         let numbers: Vec<Option<u32>> = run
-            .packs
+            .packs()
             .iter()
             .map(|row| {
                 let next = u32::try_from(self.packs.len()).ok()?;
@@ -170,41 +180,52 @@ impl Merge {
                 Some(number)
             })
             .collect();
-        self.entries.extend(run.entries.iter().filter_map(|entry| {
-            Some((entry.id, numbers.get(entry.pack as usize).copied().flatten()?, entry.clen))
-        }));
+        let mut entries = Vec::new();
+        let mut more = true;
+        while more {
+            more = run.next(PART_ENTRIES, &mut entries)?;
+            self.entries.extend(entries.drain(..).filter_map(|entry| {
+                Some((entry.id, numbers.get(entry.pack as usize).copied().flatten()?, entry.clen))
+            }));
+        }
+        Ok(self)
+    }
+
+    /// Last ones first: they are taken from the end.
+    fn sort(&mut self) {
+        self.entries.sort_unstable();
+        self.entries.dedup_by_key(|(id, pack, _)| (*id, *pack));
+        self.entries.reverse();
     }
 
     /// Runs by rising id, each within its limits.
-    fn builders(mut self) -> Result<Vec<RunBuilder>> {
-        self.entries.sort_unstable();
-        self.entries.dedup_by_key(|(id, pack, _)| (*id, *pack));
-        // the pack table counts, too: half of the length is left to it
-        let per_run = limits::RUN_ENTRY_COUNT_MAX as usize;
-        let mut builders = Vec::new();
-        for part in self.entries.chunks(per_run) {
-            let mut builder = RunBuilder::new();
-            let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-            for (id, pack, clen) in part {
-                let number = match numbers.get(pack) {
-                    Some(number) => *number,
-                    None => {
-                        let row = self.packs.get(*pack as usize).copied();
-                        let row = row.ok_or_else(|| crate::Error::internal("an entry of no pack"))?;
-                        let number = builder.add_pack(row).named("merged run")?;
-                        numbers.insert(*pack, number);
-                        number
-                    }
-                };
-                let mut long = Id::ZERO;
-                if let Some(head) = long.0.first_chunk_mut::<16>() {
-                    *head = *id;
-                }
-                builder.add_entry(&long, number, *clen).named("merged run")?;
-            }
-            builders.push(builder);
+    fn next_run(&mut self) -> Result<Option<RunBuilder>> {
+        if self.entries.is_empty() {
+            return Ok(None);
         }
-        Ok(builders)
+        // the pack table counts, too: half of the length is left to it
+        let rest = self.entries.len().saturating_sub(limits::RUN_ENTRY_COUNT_MAX as usize);
+        let mut builder = RunBuilder::new();
+        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+        for (id, pack, clen) in self.entries.drain(rest..).rev() {
+            let number = match numbers.get(&pack) {
+                Some(number) => *number,
+                None => {
+                    let row = self.packs.get(pack as usize).copied();
+                    let row = row.ok_or_else(|| crate::Error::internal("an entry of no pack"))?;
+                    let number = builder.add_pack(row).named("merged run")?;
+                    numbers.insert(pack, number);
+                    number
+                }
+            };
+            let mut long = Id::ZERO;
+            if let Some(head) = long.0.first_chunk_mut::<16>() {
+                *head = id;
+            }
+            builder.add_entry(&long, number, clen).named("merged run")?;
+        }
+        self.entries.shrink_to_fit();
+        Ok(Some(builder))
     }
 }
 

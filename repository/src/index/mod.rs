@@ -2,10 +2,12 @@
 
 mod load;
 mod merge;
+mod open;
 mod write;
 
-pub(crate) use load::{Found, RunFile, RunStream, list_runs, load, open_run, read_run};
+pub(crate) use load::{Found, RunFile, RunStream, list_runs, load, read_run};
 pub(crate) use merge::{MergeLimits, MergePlan, RunInfo, merge, run_infos};
+pub(crate) use open::{OpenRun, open_run};
 pub(crate) use write::{RunWriter, pack_row};
 
 use repo_format::pack::PackClass;
@@ -99,14 +101,25 @@ impl Index {
 
     /// Every location of an id.
     pub fn find_all(&self, id: &[u8; 16]) -> &[Entry] {
+        self.entries.get(self.range_of(id)).unwrap_or_default()
+    }
+
+    /// Number of an id's first entry: a set of ids of the index is a set of such numbers.
+    pub(crate) fn number_of(&self, id: &[u8; 16]) -> Option<usize> {
+        Some(self.range_of(id)).filter(|range| !range.is_empty()).map(|range| range.start)
+    }
+
+    fn range_of(&self, id: &[u8; 16]) -> std::ops::Range<usize> {
         let bucket = prefix(id, self.prefix_bits);
         let (Some(start), Some(end)) = (self.directory.get(bucket), self.directory.get(bucket + 1)) else {
-            return &[];
+            return 0..0;
         };
-        let bucket = self.entries.get(*start as usize..*end as usize).unwrap_or_default();
+        let (start, end) = (*start as usize, *end as usize);
+        let bucket = self.entries.get(start..end).unwrap_or_default();
         let first = bucket.partition_point(|entry| entry.id < *id);
         let rest = bucket.get(first..).unwrap_or_default();
-        rest.get(..rest.partition_point(|entry| entry.id == *id)).unwrap_or_default()
+        let start = start + first;
+        start..start + rest.partition_point(|entry| entry.id == *id)
     }
 }
 

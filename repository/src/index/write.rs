@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// Level of index records: ids do not compress, tables of packs do a little.
 const LEVEL: Option<i32> = Some(1);
 
+/// Bytes of a run that are sealed into one buffer.
+const PART_LEN: usize = 1 << 20;
+
 /// Writes runs and packs in the name of one session.
 #[derive(Clone)]
 pub(crate) struct RunWriter {
@@ -57,8 +60,10 @@ impl RunWriter {
 
     fn seal(&self, builder: RunBuilder, built: u64) -> Result<Packer> {
         let (mut batch, mut compressor) = (Batch::default(), Compressor::new());
-        let key = self.key.record_key();
-        for record in builder.encode(built).named("new index run")? {
+        let (key, keys) = (self.key.record_key(), vec![self.key.row().clone()]);
+        let mut packer = Packer::new(PackClass::Index, limits::RUN_LEN_MAX, keys, Some(key.clone()));
+        let mut records = builder.into_records(built).named("new index run")?.peekable();
+        while let Some(record) = records.next() {
             let plain =
                 PlainRecord { record_type: record.record_type, id: record.id, content: &record.content };
             let nonce = self.pack_sealer.env.random()?;
@@ -66,14 +71,13 @@ impl RunWriter {
                 .seal(&mut compressor, &plain, LEVEL, nonce, &mut batch.bytes)
                 .named("sealing an index record")?;
             batch.rows.push(sealed.row(plain.record_type, 0, plain.id));
+            if (batch.bytes.len() >= PART_LEN || records.peek().is_none())
+                && !packer.push(std::mem::take(&mut batch)).is_empty()
+            {
+                return Err(Error::internal("an index run beyond its limit"));
+            }
         }
-        let keys = vec![self.key.row().clone()];
-        let mut packer = Packer::new(PackClass::Index, limits::RUN_LEN_MAX, keys, Some(key.clone()));
-        if packer.push(batch).is_empty() {
-            Ok(packer)
-        } else {
-            Err(Error::internal("an index run beyond its limit"))
-        }
+        Ok(packer)
     }
 }
 

@@ -1,11 +1,13 @@
 //! p5 to p7: everything is looked at again, and only what is still not needed is condemned.
 
 use super::choose::{Need, Ranks, bucket_of_all, locate};
-use super::confirm::{missing_packs, trailer};
+use super::confirm::missing_packs;
+use super::duties::{Duties, Duty, ids_of};
 use super::inventory::{Inventory, PackList, list_packs};
-use super::mark::{Walked, mark};
+use super::mark::mark;
 use super::roots::{Final, Root, read_damaged};
 use super::spill::{BUCKET_COUNT, Spill};
+use super::walked::Walked;
 use super::{Prune, Round};
 use crate::env::Mutant;
 use crate::error::Named;
@@ -14,17 +16,19 @@ use crate::reader::Reader;
 use crate::store::{DriverError, Put, StoreError};
 use crate::{Error, ErrorKind, Repository, Result};
 use bytes::Bytes;
+use futures::stream::StreamExt;
 use repo_format::gc_record::{Dead, Plan, Sweep};
 use repo_format::layout::ObjectName;
 use repo_format::sealed::Class;
 use repo_format::{PackId, SnapshotId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::pin::pin;
 
 /// Roots that this process marked before it wrote the plan; what they need is kept by it.
 pub(super) struct Seen {
     pub(super) sids: BTreeSet<SnapshotId>,
-    /// Pages below which everything was marked.
-    pub(super) walked: Walked,
+    /// Pages below which everything was marked, see [`Walked::store`].
+    pub(super) walked: Spill<16>,
     /// Packs that keep what they need.
     pub(super) keepers: BTreeSet<PackId>,
 }
@@ -139,7 +143,7 @@ impl Prune<'_> {
         }
         let damaged = read_damaged(self.repository).await?;
         let (sids, walked) = match seen {
-            Some(seen) => (seen.sids, seen.walked),
+            Some(seen) => (seen.sids, Walked::load(&inventory.pages, &seen.walked).await?),
             None => (BTreeSet::new(), Walked::default()),
         };
         let is_new = |root: &&Root| !sids.contains(&root.sid) && !forgotten.contains(&root.sid);
@@ -154,8 +158,9 @@ impl Prune<'_> {
         let reader = Reader::new(self.repository.clone(), inventory.pages.clone());
         let (mut refs, mut tolerated) =
             (Spill::new(&self.folder, self.memory(2)), Spill::new(&self.folder, self.memory(1)));
-        let missing = mark(&reader, &roots, &walked, &mut Walked::default(), &mut refs).await?;
-        mark(&reader, &new(hurt), &walked, &mut Walked::default(), &mut tolerated).await?;
+        let apart = || Walked::new(&inventory.pages);
+        let missing = mark(&reader, &roots, &walked, &mut apart(), &mut refs).await?;
+        mark(&reader, &new(hurt), &walked, &mut apart(), &mut tolerated).await?;
         if let Some(one) = missing.first() {
             self.report.lost.push((one.sid, one.record.clone()));
             return Ok(None);
@@ -184,7 +189,7 @@ impl Prune<'_> {
         let is_candidate = |pack: u32| is_candidate.get(pack as usize).copied().unwrap_or(false);
         let mut rescued: BTreeSet<u32> = BTreeSet::new();
         // records with a location outside, which is to be confirmed, and one inside
-        let mut duties: BTreeMap<u32, Vec<([u8; 16], u32)>> = BTreeMap::new();
+        let mut duties = Duties::new(&self.folder, self.memory(1));
         for n in 0..BUCKET_COUNT {
             let lists = bucket_of_all(needs, n).await?;
             if lists.iter().all(|(ids, _)| ids.is_empty()) {
@@ -198,7 +203,7 @@ impl Prune<'_> {
                     let inside = ranks.best(locations, |pack| is_candidate(pack) && !gone.contains(&pack));
                     match (outside, inside) {
                         (Some((keeper, _)), Some((pack, _))) => {
-                            duties.entry(keeper).or_default().push((*id, pack));
+                            duties.push(Duty { keeper, id: *id, leaving: pack });
                         }
                         (None, Some((pack, _))) => drop(rescued.insert(pack)),
                         (Some(_), None) => {}
@@ -207,15 +212,18 @@ impl Prune<'_> {
                     }
                 }
             }
+            duties.settle().await?;
         }
-        for (keeper, records) in duties {
-            let Some(pack) = inventory.packs.get(keeper as usize) else { continue };
-            let ids: BTreeSet<[u8; 16]> = match trailer(self.repository, pack).await {
-                Ok(trailer) => trailer.rows().iter().map(|row| row.id.short()).collect(),
-                Err(error) if error.kind() == ErrorKind::Damage => BTreeSet::new(),
+        let mut reads = pin!(duties.read(self.repository, inventory, 1));
+        while let Some(read) = reads.next().await {
+            let (group, read) = read?;
+            let ids = match read {
+                Ok(trailer) => ids_of(&trailer),
+                Err(error) if error.kind() == ErrorKind::Damage => Vec::new(),
                 Err(error) => return Err(error),
             };
-            rescued.extend(records.iter().filter(|(id, _)| !ids.contains(id)).map(|(_, pack)| *pack));
+            let is_broken = |duty: &&Duty| ids.binary_search(&duty.id).is_err();
+            rescued.extend(group.iter().filter(is_broken).map(|duty| duty.leaving));
         }
         let name = |n: u32| inventory.packs.get(n as usize).map(|pack| pack.pack_id);
         Ok(Some(rescued.into_iter().filter_map(name).collect()))

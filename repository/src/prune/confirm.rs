@@ -2,6 +2,7 @@
 //! and each record of it that is needed must stand in the trailer of the pack that keeps it.
 
 use super::choose::{Need, Ranks, bucket_of_all, locate};
+use super::duties::{Duties, Duty, ids_of};
 use super::inventory::Inventory;
 use super::spill::{BUCKET_COUNT, Spill, SpillFolder};
 use crate::index::PackInfo;
@@ -11,13 +12,12 @@ use futures::stream::{StreamExt, iter};
 use repo_format::layout::ObjectName;
 use repo_format::pack::{FOOTER_LEN, Trailer};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
 /// Trailers fetched at the same time.
 const TRAILERS_IN_FLIGHT: usize = 4;
 /// Bytes read of a pack whose trailer's length is not known.
 const TAIL_GUESS_LEN: u64 = 64 << 10;
-/// Records to confirm at once; packs beyond wait for the next prune.
-const DUTIES_MAX: usize = 1 << 21;
 
 /// A pack that is to go.
 #[derive(Debug, Clone)]
@@ -54,13 +54,6 @@ impl Confirmed {
 /// A row of a leaving pack: id, place in the list, number of the row, big-endian.
 type RowItem = [u8; 24];
 
-/// A needed record of the leaving pack at `place`, for which the pack number `keeper` was chosen.
-struct Duty {
-    keeper: u32,
-    id: [u8; 16],
-    place: usize,
-}
-
 /// Compares leaving packs with what is needed.
 pub(super) async fn confirm(
     repository: &Repository,
@@ -74,7 +67,7 @@ pub(super) async fn confirm(
     let mut confirmed = Confirmed { rows: vec![Vec::new(); leaving.len()], ..Confirmed::default() };
     let mut items: Spill<24> = Spill::new(folder, budget_len);
     read_rows(repository, leaving, &mut items, &mut confirmed).await?;
-    let mut duties = Vec::new();
+    let mut duties = Duties::new(folder, budget_len / 2);
     for n in 0..BUCKET_COUNT {
         repository.exec().check_cancelled()?;
         let rows = items.bucket(n).await?;
@@ -96,21 +89,18 @@ pub(super) async fn confirm(
                         set(confirmed.rows.get_mut(place), row);
                     }
                     Some((keeper, _)) if Some(keeper) != pack.number => {
-                        duties.push(Duty { keeper, id: *id, place });
+                        let leaving = u32::try_from(place).unwrap_or(u32::MAX);
+                        duties.push(Duty { keeper, id: *id, leaving });
                     }
                     Some(_) => confirmed.stays(place, "it holds a record that is needed"),
                     None => confirmed.stays(place, "no run names a record in it that is needed"),
                 }
             }
         }
-        if duties.len() > DUTIES_MAX {
-            let late = duties.split_off(DUTIES_MAX);
-            late.iter().for_each(|duty| {
-                confirmed.staying.insert(duty.place, "the next prune will look at it");
-            });
-        }
+        duties.settle().await?;
     }
-    check_duties(repository, inventory, duties, &mut confirmed).await?;
+    drop(items);
+    check_duties(repository, inventory, &duties, &mut confirmed).await?;
     Ok(confirmed)
 }
 
@@ -166,7 +156,7 @@ async fn read_rows(
         }
         items.settle().await?;
     }
-    Ok(())
+    items.close().await
 }
 
 /// Damage of a pack that may be of another domain is no damage here.
@@ -191,39 +181,31 @@ pub(super) async fn trailer(repository: &Repository, pack: &PackInfo) -> Result<
 async fn check_duties(
     repository: &Repository,
     inventory: &Inventory,
-    mut duties: Vec<Duty>,
+    duties: &Duties,
     confirmed: &mut Confirmed,
 ) -> Result<()> {
-    duties.sort_unstable_by_key(|duty| (duty.keeper, duty.id));
-    let groups: Vec<&[Duty]> = duties.chunk_by(|a, b| a.keeper == b.keeper).collect();
-    let mut reads = iter(groups)
-        .map(|group| async move {
-            let pack = group.first().and_then(|duty| inventory.packs.get(duty.keeper as usize));
-            match pack {
-                Some(pack) => (group, trailer(repository, pack).await),
-                None => (group, Err(Error::internal("a chosen pack that the index does not have"))),
-            }
-        })
-        .buffered(TRAILERS_IN_FLIGHT);
-    while let Some((group, read)) = reads.next().await {
+    let mut reads = pin!(duties.read(repository, inventory, TRAILERS_IN_FLIGHT));
+    while let Some(read) = reads.next().await {
         repository.exec().check_cancelled()?;
-        let ids: BTreeSet<[u8; 16]> = match read {
-            Ok(trailer) => trailer.rows().iter().map(|row| row.id.short()).collect(),
+        let (group, read) = read?;
+        let ids = match read {
+            Ok(trailer) => ids_of(&trailer),
             Err(error) if error.kind() == ErrorKind::Damage => {
                 let pack = group.first().and_then(|duty| inventory.packs.get(duty.keeper as usize));
                 if let Some(pack) = pack
                     && is_gone(repository, pack).await?
                 {
-                    confirmed.vanished.extend(group.iter().map(|duty| duty.place));
+                    confirmed.vanished.extend(group.iter().map(|duty| duty.leaving as usize));
                 }
-                BTreeSet::new()
+                Vec::new()
             }
             Err(error) => return Err(error),
         };
-        for duty in group.iter().filter(|duty| !ids.contains(&duty.id)) {
-            confirmed
-                .staying
-                .insert(duty.place, "the pack that is said to keep a record of it does not have it");
+        for duty in group.iter().filter(|duty| ids.binary_search(&duty.id).is_err()) {
+            confirmed.stays(
+                duty.leaving as usize,
+                "the pack that is said to keep a record of it does not have it",
+            );
         }
     }
     Ok(())

@@ -3,13 +3,13 @@
 use super::spill::{Spill, SpillFolder};
 use crate::env::Mutant;
 use crate::gc::GcView;
-use crate::index::{Entry, Index, PackInfo, RunInfo, RunStream, list_runs};
-use crate::{Repository, Result};
+use crate::index::{Entry, Index, OpenRun, PackInfo, RunInfo, RunStream, list_runs};
+use crate::{Exec, Repository, Result};
 use repo_format::PackId;
-use repo_format::index::Run;
+use repo_format::index::ENTRIES_PER_BLOCK;
 use repo_format::layout::PACK_PREFIX;
 use repo_format::pack::PackClass;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Runs fetched at the same time...
@@ -17,7 +17,7 @@ const RUNS_IN_FLIGHT: usize = 4;
 /// ...unless they are longer than this part of the memory.
 const RUNS_SHARE: u64 = 16;
 /// Entries added before the budget is looked at.
-const SETTLE_ENTRIES: usize = 1 << 16;
+const SETTLE_ENTRIES: usize = 1 << 14;
 
 pub(super) use crate::copier::NO_SESSION as PRUNE_SID;
 
@@ -57,6 +57,13 @@ pub(super) fn entry_of(item: &EntryItem) -> ([u8; 16], u32, u32) {
     (id, number(0), number(4))
 }
 
+/// Some entries, and the run if it may have more.
+fn next_part(mut run: OpenRun) -> Result<(Option<OpenRun>, Vec<repo_format::index::Entry>)> {
+    let mut part = Vec::with_capacity(SETTLE_ENTRIES + ENTRIES_PER_BLOCK);
+    let more = run.next(SETTLE_ENTRIES, &mut part)?;
+    Ok((more.then_some(run), part))
+}
+
 /// The index, as far as it is no longer than memory allows.
 pub(super) struct Inventory {
     /// Packs that runs name and that are not dead; entries name them by number.
@@ -92,34 +99,43 @@ impl Inventory {
         let mut page_entries = Vec::new();
         let len_max = repository.exec().memory_len() / RUNS_SHARE;
         let listing = list_runs(repository).await?;
-        let mut stream = RunStream::new(repository, listing, RUNS_IN_FLIGHT).with_len_max(len_max);
+        let mut stream = RunStream::sealed(repository, listing, RUNS_IN_FLIGHT, len_max);
         while let Some((file, run)) = stream.next().await? {
-            let (built, entries) = (run.head.built, run.head.entry_count);
+            let (built, entries) = (run.head().built, run.head().entry_count);
             inventory.runs.push(RunInfo { file, built, entries });
             if built >= floor {
-                inventory.add(&run, view, keeps_dead, &mut page_entries).await?;
+                let dead = (!keeps_dead).then_some(&view.dead);
+                inventory.add(repository.exec(), run, dead, &mut page_entries).await?;
+            } else {
+                repository.exec().cpu(move || run.check()).await??;
             }
         }
         if let Some(problem) = stream.problems.into_iter().next() {
             return Err(problem);
         }
+        inventory.entries.close().await?;
         inventory.pages = Arc::new(Index::new(inventory.packs.clone(), page_entries));
         Ok(inventory)
     }
 
     async fn add(
         &mut self,
-        run: &Run,
-        view: &GcView,
-        keeps_dead: bool,
+        exec: &Exec,
+        run: OpenRun,
+        dead: Option<&HashSet<PackId>>,
         page_entries: &mut Vec<Entry>,
     ) -> Result<()> {
-        let mut numbers = Vec::with_capacity(run.packs.len());
-        for row in &run.packs {
-            let is_dead = view.dead.contains(&row.pack_id) && !keeps_dead;
+        let mut numbers = Vec::with_capacity(run.packs().len());
+        for row in run.packs() {
+            let is_dead = dead.is_some_and(|dead| dead.contains(&row.pack_id));
             numbers.push((!is_dead).then(|| self.number(row)));
         }
-        for part in run.entries.chunks(SETTLE_ENTRIES) {
+        let read = |run| exec.cpu(move || next_part(run));
+        let mut coming = Some(read(run));
+        while let Some(part) = coming.take() {
+            let (run, part) = part.await??;
+            // opened while the part before it is put in its place
+            coming = run.map(read);
             for entry in part {
                 let Some(Some(number)) = numbers.get(entry.pack as usize) else { continue };
                 let mut item: EntryItem = [0; 24];
@@ -136,6 +152,12 @@ impl Inventory {
             self.entries.settle().await?;
         }
         Ok(())
+    }
+
+    /// Frees what takes memory: packs and runs stay known.
+    pub(super) fn forget_entries(&mut self, folder: &SpillFolder) {
+        self.entries = Spill::new(folder, 0);
+        self.pages = Arc::default();
     }
 
     fn number(&mut self, row: &repo_format::index::PackRow) -> u32 {

@@ -2,6 +2,7 @@
 
 use super::roots::Root;
 use super::spill::Spill;
+use super::walked::Walked;
 use crate::reader::{Location, Reader, coalesce, slice};
 use crate::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
@@ -9,7 +10,6 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use repo_format::compress::Decompressor;
 use repo_format::map::{Page, Place};
 use repo_format::{Id, SnapshotId};
-use std::collections::HashSet;
 
 /// Pages read together.
 const BATCH_PAGES: usize = 128;
@@ -28,10 +28,6 @@ pub(super) struct Missing {
     pub(super) sid: SnapshotId,
     pub(super) record: String,
 }
-
-/// Short ids of pages that were walked.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Walked(HashSet<[u8; 16]>);
 
 type BatchRead = BoxFuture<'static, Result<Vec<(Node, Result<Page>)>>>;
 
@@ -68,7 +64,7 @@ pub(super) async fn mark(
             let batch = stack.split_off(stack.len().saturating_sub(BATCH_PAGES));
             reads.push(exec.spawn(read_batch(reader.clone(), batch)));
         }
-        let Some(read) = reads.next().await else { return Ok(missing) };
+        let Some(read) = reads.next().await else { break };
         for (node, page) in read? {
             match page {
                 Ok(Page::Leaf(entries)) => {
@@ -88,6 +84,8 @@ pub(super) async fn mark(
         }
         refs.settle().await?;
     }
+    refs.close().await?;
+    Ok(missing)
 }
 
 fn take_nodes(
@@ -99,7 +97,7 @@ fn take_nodes(
 ) {
     for node in nodes.into_iter().filter(|node| !node.id.is_zero()) {
         let short = node.id.short();
-        if !before.0.contains(&short) && walked.0.insert(short) {
+        if !before.contains(&short) && walked.insert(short) {
             refs.push(short);
             stack.push(node);
         }

@@ -10,6 +10,7 @@ mod condemn;
 mod confirm;
 mod copy;
 mod delete;
+mod duties;
 mod forgotten;
 mod inventory;
 mod mark;
@@ -22,6 +23,7 @@ mod spill;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod walked;
 
 pub use report::{MaxUnused, PlannedPack, PrunePlan, PruneReport, Reason, RunsPlan};
 pub(crate) use sessions::end_session;

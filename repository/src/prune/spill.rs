@@ -28,6 +28,11 @@ impl SpillFolder {
         Ok(SpillFolder { path, exec: repository.exec().clone(), key: repository.env().random()? })
     }
 
+    #[cfg(test)]
+    pub(super) fn of(path: &Path, exec: crate::Exec) -> Self {
+        SpillFolder { path: path.to_owned(), exec, key: [7; 32] }
+    }
+
     fn failed(&self, what: &str, source: io::Error) -> Error {
         Error::Target { target: self.path.display().to_string(), what: what.to_owned(), source }
     }
@@ -95,9 +100,21 @@ impl<const N: usize> Spill<N> {
 
     /// Moves what is held to the file if it is over the budget.
     pub(super) async fn settle(&mut self) -> Result<()> {
-        if self.held * N <= self.budget_len {
-            return Ok(());
+        if self.held * N <= self.budget_len { Ok(()) } else { self.flush().await }
+    }
+
+    /// Says that nothing is to be added for a while: what lies on disk in part lies there as a whole then, and its
+    /// memory is free.
+    pub(super) async fn close(&mut self) -> Result<()> {
+        if self.file.is_some() {
+            self.flush().await?;
+            self.buckets = vec![Vec::new(); BUCKET_COUNT];
         }
+        Ok(())
+    }
+
+    /// Moves what is held to the file.
+    async fn flush(&mut self) -> Result<()> {
         let file = match &self.file {
             Some(file) => file.clone(),
             None => {
@@ -197,7 +214,7 @@ mod tests {
     #[test]
     fn gives_back_what_went_to_disk_and_what_did_not() {
         let folder = tempfile::tempdir().unwrap();
-        let place = SpillFolder { path: folder.path().to_owned(), exec: crate::Exec::inline(), key: [7; 32] };
+        let place = SpillFolder::of(folder.path(), crate::Exec::inline());
         let mut spill: Spill<3> = Spill::new(&place, 30);
         for n in 0..200u8 {
             spill.push([n % 5, n, 0xee]);
@@ -214,5 +231,30 @@ mod tests {
         let mut on_disk = vec![0; spill.file_len as usize];
         spill.file.as_ref().unwrap().read_exact_at(&mut on_disk, 0).unwrap();
         assert!(!on_disk.windows(2).any(|pair| pair == [0xee, 0]), "items lie there in clear");
+    }
+
+    #[test]
+    fn closed_on_disk_it_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = SpillFolder::of(folder.path(), crate::Exec::inline());
+        let capacity =
+            |spill: &Spill<16>| -> usize { spill.buckets.iter().map(|bucket| bucket.capacity()).sum() };
+        for count in [100u32, 100_000] {
+            let budget_len = 64 << 10;
+            let mut spill: Spill<16> = Spill::new(&place, budget_len);
+            for n in 0..count {
+                let mut item = [0; 16];
+                item[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+                spill.push(item);
+                block_on(spill.settle()).unwrap();
+                assert!(capacity(&spill) * 16 < budget_len * 2, "{n} items take {}", capacity(&spill) * 16);
+            }
+            block_on(spill.close()).unwrap();
+            assert_eq!(capacity(&spill) > 0, count == 100, "few items never see a disk");
+            // more may come later
+            spill.push([0xff; 16]);
+            let found: usize = (0..BUCKET_COUNT).map(|n| block_on(spill.bucket(n)).unwrap().len()).sum();
+            assert_eq!(found, count as usize + 1);
+        }
     }
 }

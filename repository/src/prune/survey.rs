@@ -6,11 +6,12 @@ use super::confirm::{Confirmed, Leaving, confirm, missing_packs, pack_name};
 use super::copy::copy;
 use super::forgotten::{Forgetting, Inputs};
 use super::inventory::{Inventory, PRUNE_SID, PackList, list_packs};
-use super::mark::{Missing, Walked, mark};
+use super::mark::{Missing, mark};
 use super::plan::{Candidate, Goals, select};
 use super::report::PlannedPack;
 use super::roots::{Final, Finals, Pendings, Root, read_damaged, read_finals, read_markers, read_pendings};
 use super::spill::{BUCKET_COUNT, Spill};
+use super::walked::Walked;
 use super::{Prune, Round};
 use crate::Result;
 use crate::copier::target_len;
@@ -68,7 +69,7 @@ impl Prune<'_> {
     /// p1 to p4, and on to p5 if there is anything to condemn or forget.
     pub(super) async fn plan_and_condemn(&mut self, state: &GcState) -> Result<Round> {
         let (view, g) = (state.view(), state.sweeps());
-        let Some(survey) = self.survey(state, &view, g).await? else { return Ok(Round::Done) };
+        let Some(mut survey) = self.survey(state, &view, g).await? else { return Ok(Round::Done) };
         self.progress.phase("walking maps");
         let Some((needs, choice)) = self.needs(&survey).await? else { return self.lost(state).await };
         self.progress.phase("planning");
@@ -89,6 +90,12 @@ impl Prune<'_> {
         if self.options.dry_run {
             return Ok(Round::Done);
         }
+        let mut walked = Spill::new(&self.folder, self.memory(1));
+        needs.walked.store(&mut walked).await?;
+        let is_announced_unmet = needs.is_announced_unmet;
+        // copying takes memory of its own
+        drop(needs);
+        survey.inventory.forget_entries(&self.folder);
         let packs = self.copy_out(&leaving, &confirmed, &view).await?;
         let previous = state.plan.as_ref().map(|plan| plan.body.forgotten.as_slice()).unwrap_or_default();
         if packs.is_empty() && survey.forgetting.all == previous {
@@ -96,7 +103,10 @@ impl Prune<'_> {
         }
         let Some(plan) = self.put_plan(state, &survey, g, packs).await? else { return Ok(Round::Again) };
         // what p5 needs, and no more: it reads the index once again
-        let seen = Self::seen(&survey, needs, &choice, &plan.body.candidates);
+        let mut seen = Self::seen(&survey, walked, &choice, &plan.body.candidates);
+        if !is_announced_unmet {
+            seen.sids.extend(survey.pendings.roots.iter().map(|root| root.sid));
+        }
         drop((leaving, confirmed, choice));
         let listed = survey.into_listed();
         self.condemn(state, plan, Some(seen), listed).await
@@ -187,18 +197,18 @@ impl Prune<'_> {
             refs: Spill::new(&self.folder, self.memory(2)),
             damaged: Spill::new(&self.folder, self.memory(1)),
             announced: Spill::new(&self.folder, self.memory(1)),
-            walked: Walked::default(),
+            walked: Walked::new(&survey.inventory.pages),
             is_announced_unmet: false,
         };
         let none = Walked::default();
         let missing = mark(&reader, &roots(&whole), &none, &mut needs.walked, &mut needs.refs).await?;
-        let before = needs.walked.clone();
+        let before = &needs.walked;
         // what is marked damaged may lack anything: it must not count as walked for others
-        let mut apart = Walked::default();
-        mark(&reader, &roots(&hurt), &before, &mut apart, &mut needs.damaged).await?;
-        let mut announced = Walked::default();
+        let mut apart = Walked::new(&survey.inventory.pages);
+        mark(&reader, &roots(&hurt), before, &mut apart, &mut needs.damaged).await?;
+        let mut announced = Walked::new(&survey.inventory.pages);
         let unmet =
-            mark(&reader, &survey.pendings.roots, &before, &mut announced, &mut needs.announced).await?;
+            mark(&reader, &survey.pendings.roots, before, &mut announced, &mut needs.announced).await?;
         let exec = self.repository.exec();
         let choice = choose(exec, &survey.inventory, &survey.ranks, &survey.gone, &needs.lists()).await?;
         needs.is_announced_unmet = choice.is_announced_unmet || !unmet.is_empty();
@@ -227,7 +237,8 @@ impl Prune<'_> {
             if sorted.is_empty() || named.contains_key(&root.sid) || named.len() >= LOST_SHOWN_MAX {
                 continue;
             }
-            let (mut walked, mut refs) = (Walked::default(), Spill::new(&self.folder, self.memory(2)));
+            let mut refs = Spill::new(&self.folder, self.memory(2));
+            let mut walked = Walked::new(reader.index());
             mark(reader, std::slice::from_ref(root), &Walked::default(), &mut walked, &mut refs).await?;
             for n in 0..BUCKET_COUNT {
                 let ids = refs.bucket(n).await?;
@@ -398,15 +409,13 @@ impl Prune<'_> {
         Ok(Round::Again)
     }
 
-    fn seen(survey: &Survey, needs: Needs, choice: &Choice, candidates: &[PackId]) -> Seen {
+    /// What the second look need not look at: all committed roots.
+    fn seen(survey: &Survey, walked: Spill<16>, choice: &Choice, candidates: &[PackId]) -> Seen {
         let packs = survey.inventory.packs.iter().zip(&choice.uses);
         let kept =
             packs.filter(|(pack, used)| used.chosen > 0 && candidates.binary_search(&pack.pack_id).is_err());
         let keepers = kept.map(|(pack, _)| pack.pack_id).collect();
-        let mut sids: BTreeSet<SnapshotId> = survey.finals.finals.iter().map(|one| one.root.sid).collect();
-        if !needs.is_announced_unmet {
-            sids.extend(survey.pendings.roots.iter().map(|root| root.sid));
-        }
-        Seen { sids, walked: needs.walked, keepers }
+        let sids = survey.finals.finals.iter().map(|one| one.root.sid).collect();
+        Seen { sids, walked, keepers }
     }
 }

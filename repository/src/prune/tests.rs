@@ -3,7 +3,7 @@
 use super::*;
 use crate::backup::{BackupRequest, VolumeInput, backup};
 use crate::forget::forget;
-use crate::index::{RunWriter, list_runs, read_run};
+use crate::index::{RunStream, RunWriter, list_runs};
 use crate::init::{InitOptions, init};
 use crate::source::VolumeSource;
 use crate::store::MemoryDriver;
@@ -35,10 +35,9 @@ fn backup_of(repository: &Repository, byte: u8) -> SnapshotId {
 }
 
 fn run_of(repository: &Repository, sid: SnapshotId) -> repo_format::index::Run {
-    for file in block_on(list_runs(repository)).unwrap().runs {
-        if let index::Found::Run(run) = block_on(read_run(repository, &file)).unwrap()
-            && run.packs.iter().all(|pack| pack.sid == sid)
-        {
+    let mut runs = RunStream::whole(repository, block_on(list_runs(repository)).unwrap(), 1);
+    while let Some((_, run)) = block_on(runs.next()).unwrap() {
+        if run.packs.iter().all(|pack| pack.sid == sid) {
             return run;
         }
     }
