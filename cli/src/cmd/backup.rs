@@ -67,7 +67,6 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
         },
         dry_run: args.dry_run,
         tool: format!("orlop {}", env!("CARGO_PKG_VERSION")),
-        ..BackupRequest::default()
     };
     let (progress, display) = context.progress();
     let result = backup(&repository, request, &progress).await;
