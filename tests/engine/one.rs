@@ -355,7 +355,9 @@ mod crashes {
                 let options = PruneOptions { take_over: dead.clone(), ..options(0) };
                 prune_on(bench, driver, options).map(|_| ())
             },
-            |bench| drop(comes_down(bench, &[&old, &new])),
+            |bench| {
+                comes_down(bench, &[&old, &new]);
+            },
         );
         assert!(calls >= 60, "{calls} calls");
     }

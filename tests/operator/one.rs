@@ -115,7 +115,7 @@ fn the_plan_of_the_dead_is_taken_over() {
     lab.backup("--volume shop/data=data.img");
     let stranger = "--take-over 00000000000000000000000000000000";
     lab.run(&format!("prune {stranger}")).refused(11, &["take-over"]);
-    let line = format!("prune{take_over} --undelete-window 0 --max-unused 0%");
+    let line = format!("prune {take_over} --undelete-window 0 --max-unused 0%");
     two_at_once(&lab, &line);
     lab.run(&line).ok();
     lab.assert_restores("latest", "shop/data", &image(1));

@@ -1,4 +1,4 @@
-//! A server that takes the condition of a put and ignores it, and one that does not list what it has.
+//! A server that takes the condition of a put and ignores it, and does not list what it has.
 
 use crate::orlop::Lab;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 const DATE: &str = "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nETag: \"1\"\r\n";
 
 /// Just enough of S3 for `init`: no signatures, no ranges, no conditions. Ends with the test's process.
-fn careless_server(lists: bool) -> (String, Objects) {
+fn careless_server() -> (String, Objects) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let objects = Objects::default();
@@ -20,13 +20,13 @@ fn careless_server(lists: bool) -> (String, Objects) {
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let shared = Arc::clone(&shared);
-            std::thread::spawn(move || serve(&client, &shared, lists));
+            std::thread::spawn(move || serve(&client, &shared));
         }
     });
     (endpoint, objects)
 }
 
-fn serve(mut client: &TcpStream, objects: &Objects, lists: bool) -> io::Result<()> {
+fn serve(mut client: &TcpStream, objects: &Objects) -> io::Result<()> {
     let mut reader = BufReader::new(client);
     let (mut line, mut len) = (String::new(), 0);
     reader.read_line(&mut line)?;
@@ -45,7 +45,7 @@ fn serve(mut client: &TcpStream, objects: &Objects, lists: bool) -> io::Result<(
     }
     let mut body = vec![0; len];
     reader.read_exact(&mut body)?;
-    let target = if lists { target.to_owned() } else { target.replace("prefix=", "prefix=nothing") };
+    let target = target.replace("prefix=", "prefix=nothing");
     let (status, headers, answer) = act(method, &target, body, objects);
     let head = format!(
         "HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n",
@@ -116,23 +116,10 @@ fn lab(endpoint: &str) -> Lab {
 
 #[test]
 fn a_store_that_does_not_list_what_was_written_gets_no_repository() {
-    let (endpoint, objects) = careless_server(false);
+    let (endpoint, objects) = careless_server();
     let lab = lab(&endpoint);
     let init = lab.bare_run(["init", "--key-file-out", "owner.key"]);
     init.refused(1, &["s3://careless/x", "probe read-after-write failed"]);
     assert!(!lab.key().exists());
     assert!(objects.lock().unwrap().is_empty(), "nothing is left behind");
-}
-
-#[test]
-fn a_store_that_ignores_conditions_gets_a_repository_of_mode_one() {
-    let (endpoint, objects) = careless_server(true);
-    let lab = lab(&endpoint);
-    let init = lab.bare_run(["init", "--key-file-out", "owner.key"]).ok();
-    assert!(init.out.contains("store mode one") && init.out.contains("one prune runs at a time"), "{init:?}");
-    assert!(lab.snapshots().is_empty());
-    assert!(objects.lock().unwrap().keys().all(|name| !name.contains("probe/")), "the announcement goes");
-    let local = Lab::bare();
-    let many = local.bare_run(["init", "--json", "--key-file-out", "owner.key"]).ok();
-    assert_eq!(many.summary()["store_mode"], "many");
 }
