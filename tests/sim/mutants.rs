@@ -22,7 +22,7 @@ const FOUND_WITHIN: &[(Mutant, u64)] = &[
     (Mutant::NoPending, 300),
     (Mutant::CommitOtherBytes, 200),
     (Mutant::ForgottenNotCumulative, 1200),
-    (Mutant::NoFloor, 3000),
+    (Mutant::NoFloor, 100),
     (Mutant::FloorNotReadAgainAtP5, 500),
     (Mutant::MergeWithoutBuilt, 500),
     (Mutant::MergeWithoutFloorCheck, 300),

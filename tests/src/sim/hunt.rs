@@ -176,9 +176,21 @@ pub fn shape(mutant: Mutant, profile: &mut Profile, rng: &mut Rng) {
             ];
         }
         Mutant::NoFloor => {
-            let calls = &[("list", "index/"), ("list", "gc/"), ("put", "packs/")];
-            stopping(profile, calls, &[3 * SECOND, 20 * SECOND]);
+            stopping(profile, &[("put", "packs/")], &[5 * SECOND]);
+            (profile.stop, profile.latencies_ms) = (900, &[20]);
+            (profile.stop_keepers, profile.stop_least_ms) = (Some(false), (60 * SECOND, 0));
+            profile.pace.session_age = Duration::from_secs(3600);
             profile.pace.small_runs = 0;
+            let at = |seconds: u64| seconds * SECOND..(seconds + 1) * SECOND;
+            let backup = |letters| (at(0), Act::Backup(letters));
+            let (forget, prune) = (Act::Do(Chore::ForgetLast), Act::Do(Chore::Prune));
+            // a session reuses "a", and sleeps until its pack is deleted and no longer among the dead
+            profile.script = vec![
+                (true, vec![backup(&[("v", "a")]), backup(&[("x", "c")])]),
+                (true, vec![backup(&[("y", "d")]), backup(&[("z", "e")])]),
+                (false, vec![(at(200), Act::Backup(&[("u", "ab")]))]),
+                (true, [(at(201), forget), (0..1, prune)].into_iter().cycle().take(8).collect()),
+            ];
         }
         Mutant::MergeWithoutBuilt => {}
         Mutant::MergeWithoutFloorCheck => {
