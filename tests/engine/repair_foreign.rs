@@ -3,12 +3,14 @@
 use super::repair::{
     NAMES, again_is_nothing, all_restore, below, flip, is_marked_exactly, repaired, request, two,
 };
-use repo_format::config::{ChunkRow, Chunking};
+use repo_format::config::{Chunking, ChunkingRow};
+use repo_format::kdf::Secret;
 use repo_format::keys::Role;
 use repository::progress::Progress;
 use repository::repair::{RepairOptions, RepairReport, repair_from};
 use repository::store::fault::{Fault, FaultDriver};
 use repository::{Credential, ErrorKind, Repository, Result};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tests::engine::{Bench, run, volume};
 
@@ -90,7 +92,7 @@ fn changed_content_stays_lost() {
         data[50_000] ^= 1;
     }
     let other = stranger(206, &changed);
-    bench.store.lose(&below(&bench, "packs/data/")[0]);
+    below(&bench, "packs/data/").iter().for_each(|name| bench.store.lose(name));
     let alone = repaired(&bench.fork());
     let report = repaired_from(&bench, &other, RepairOptions::default()).unwrap();
     assert!(!report.is_whole() && !report.plan.recuts.is_empty(), "{report:?}");
@@ -114,21 +116,31 @@ fn changed_content_stays_lost() {
 /// A volume of more than 64 segments: inner pages, one of which has a single child, and holes.
 #[test]
 fn a_map_of_several_levels_is_built_again() {
-    let row = ChunkRow { size_max: u64::MAX, min: 1, avg: 2, max: 4 };
-    let bench = Bench::with_chunking(207, Chunking { rows: vec![row] });
+    let row = ChunkingRow { up_to: u64::MAX, min: 1, avg: 2, max: 4 };
+    let bench = Bench::with_chunking(207, Chunking::new(vec![row]).unwrap());
     let mut data = tests::data::mixed(8, 65 * 128 * 2 * 4096 - 1000);
-    data[20 << 20..40 << 20].fill(0);
+    data[3 << 20..62 << 20].fill(0);
     bench.backup(volume_request(&data)).unwrap();
     let other = Bench::new(208);
     other.backup(volume_request(&data)).unwrap();
-    for name in below(&bench, "packs/map/") {
+    let (name, mut pages) = (below(&bench, "packs/map/").pop().unwrap(), BTreeSet::new());
+    // the last pages are the uppermost; each of them is lost by itself
+    let near_the_end = (0..3000).step_by(50).map(Some);
+    for from_end in near_the_end.chain([None]) {
         let fork = bench.fork();
-        fork.store.lose(&name);
+        match from_end {
+            Some(from_end) => flip(&fork, &name, from_end),
+            None => fork.store.lose(&name),
+        }
         let report = repaired_from(&fork, &other, RepairOptions::default()).unwrap();
         assert!(report.is_whole() && report.plan.recuts[0].pages > 0, "{report:?}");
-        assert!(fork.restore(&fork.snapshots()[0], NAMES[0]).unwrap() == data);
-        is_clean(&fork);
+        pages.insert(report.plan.recuts[0].pages);
+        if from_end.is_none_or(|from_end| from_end % 1000 == 0) {
+            assert!(fork.restore(&fork.snapshots()[0], NAMES[0]).unwrap() == data);
+            is_clean(&fork);
+        }
     }
+    assert!(pages.contains(&1) && pages.len() > 1, "{pages:?}");
 }
 
 fn volume_request(data: &[u8]) -> repository::backup::BackupRequest {
@@ -157,8 +169,8 @@ fn both_keys_have_to_read_content() {
     let (bench, versions) = two(211);
     let other = stranger(212, &versions);
     let limited = |bench: &Bench, role| {
-        let key = Credential::KeyFile(repo_format::kdf::Secret::new([role as u8; 32]));
-        super::roles::add_key(bench, &key, role);
+        let key = Credential::KeyFile(Secret::new([role as u8; 32]));
+        run(repository::key::add(&bench.open(), role, &key, "x")).unwrap();
         bench.open_on(Arc::new(bench.store.clone()), &key).unwrap()
     };
     let refused = |here: &Repository, there: &Repository, word: &str| {
@@ -192,8 +204,9 @@ fn a_crash_at_every_store_call() {
     let whole = base.fork();
     let (here, there) = (faulty(&whole, u64::MAX, Fault::None), faulty(&other, u64::MAX, Fault::None));
     assert!(crashing(&whole, here.clone(), there.clone()).unwrap().is_whole());
-    let mut cases: Vec<(u64, u64, Fault)> =
-        (0..here.calls()).flat_map(|at| [Fault::CrashBefore, Fault::CrashAfter].map(|f| (at, u64::MAX, f))).collect();
+    let mut cases: Vec<(u64, u64, Fault)> = (0..here.calls())
+        .flat_map(|at| [Fault::CrashBefore, Fault::CrashAfter].map(|f| (at, u64::MAX, f)))
+        .collect();
     cases.extend((0..there.calls()).map(|at| (u64::MAX, at, Fault::CrashBefore)));
     for (at, there_at, fault) in cases {
         let fork = base.fork();

@@ -55,10 +55,14 @@ fn tell(context: &Context, report: &RepairReport, dry_run: bool) -> Result<(), F
         output.told(format!("copy {records} ({bytes}) out of {} ({origin})", copy.pack))?;
     }
     for recut in &plan.recuts {
-        let (chunks, bytes, pages) =
-            (text::count(recut.chunks, "chunk"), text::bytes(recut.len), text::count(recut.pages, "map page"));
+        let (chunks, bytes, pages) = (
+            text::count(recut.chunks, "chunk"),
+            text::bytes(recut.len),
+            text::count(recut.pages, "map page"),
+        );
         let (whose, sid) = (recut.volume.as_deref().unwrap_or("the manifests"), recut.snapshot);
-        let line = format!("cut anew {chunks} ({bytes}) and {pages} of {whose} out of snapshot {sid} (other keys)");
+        let line =
+            format!("cut anew {chunks} ({bytes}) and {pages} of {whose} out of snapshot {sid} (other keys)");
         output.told(text::one_line(&line))?;
     }
     for (name, pack) in &plan.name {

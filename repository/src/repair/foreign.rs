@@ -112,7 +112,8 @@ impl Foreign {
 
     /// The bytes of `range`, which the caller has bounded; nothing if some of them are damaged.
     pub(super) async fn bytes(&self, extents: &[Extent], range: &Range<u64>) -> Result<Option<Vec<u8>>> {
-        let touches = |one: &&Extent| one.offset < range.end && one.offset.saturating_add(one.len) > range.start;
+        let touches =
+            |one: &&Extent| one.offset < range.end && one.offset.saturating_add(one.len) > range.start;
         let extents: Vec<Extent> = extents.iter().filter(touches).copied().collect();
         match vfs::read_extents(&self.reader, &extents, range).await {
             Ok(bytes) => Ok(Some(bytes).filter(|bytes| bytes.len() as u64 == range.end - range.start)),

@@ -196,7 +196,8 @@ impl Repair<'_> {
         let copied: BTreeSet<[u8; 16]> = gathered.flawed.iter().flat_map(|one| one.copied.clone()).collect();
         let condemned = &view.condemned;
         let read_data = self.options.read_data;
-        let mut ground = Ground { reader: &reader, condemned, copied, beyond: None, built: BTreeMap::new(), read_data };
+        let mut ground =
+            Ground { reader: &reader, condemned, copied, beyond: None, built: BTreeMap::new(), read_data };
         let is_whole = ground.is_whole(&kept).await?;
         let (beyond, mut copies) = (self.beyond(is_whole, &gathered).await?, Vec::new());
         if let Some(beyond) = &beyond {

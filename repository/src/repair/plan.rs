@@ -1,12 +1,14 @@
 //! From what was seen to what is to be done. Pure.
 
+use super::foreign::Stream;
 use super::ground::Lost;
 use super::index::{Adopted, Gathered};
-use super::foreign::Stream;
 use super::marks::Marks;
-use super::recut::Recut;
 use super::records::BadRecords;
-use super::report::{FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, PlannedRecut, RepairReport};
+use super::recut::Recut;
+use super::report::{
+    FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, PlannedRecut, RepairReport,
+};
 use super::sources::Copy;
 use crate::gc::GcView;
 use crate::index::RunFile;
@@ -54,7 +56,10 @@ pub(super) struct Steps {
 impl Steps {
     /// Something is written that others rely on.
     pub(super) fn has_runs(&self) -> bool {
-        !self.copies.is_empty() || !self.recuts.is_empty() || !self.name.is_empty() || !self.rewrite.is_empty()
+        !self.copies.is_empty()
+            || !self.recuts.is_empty()
+            || !self.name.is_empty()
+            || !self.rewrite.is_empty()
     }
 }
 

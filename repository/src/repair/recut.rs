@@ -213,8 +213,7 @@ pub(super) fn groups(pieces: &[Piece]) -> Vec<&[Piece]> {
     for (n, pair) in pieces.windows(2).enumerate() {
         let [last, next] = pair else { continue };
         let first = pieces.get(start).map_or(0, |piece| piece.offset);
-        let is_near =
-            next.offset >= last.offset && next.offset <= last.range().end.saturating_add(GAP_LEN);
+        let is_near = next.offset >= last.offset && next.offset <= last.range().end.saturating_add(GAP_LEN);
         if !is_near || next.range().end.saturating_sub(first) > GROUP_LEN {
             groups.extend(pieces.get(start..=n));
             start = n + 1;

@@ -134,11 +134,7 @@ async fn read_range(mut walker: MapWalker, range: Range<u64>) -> Result<Vec<u8>>
 }
 
 /// The bytes of `extents` that lie in `range`, which the caller has bounded; holes are zeros.
-pub(crate) async fn read_extents(
-    reader: &Reader,
-    extents: &[Extent],
-    range: &Range<u64>,
-) -> Result<Vec<u8>> {
+pub(crate) async fn read_extents(reader: &Reader, extents: &[Extent], range: &Range<u64>) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     for group in groups(extents) {
         let ids: Vec<Id> = group.iter().filter_map(|extent| extent.id).collect();
