@@ -147,6 +147,42 @@ fn volume_request(data: &[u8]) -> repository::backup::BackupRequest {
     repository::backup::BackupRequest { volumes: vec![volume(NAMES[0], data)], ..Default::default() }
 }
 
+/// More than fits into one round: the next ones go on, and a crash between them costs nothing.
+#[test]
+fn what_does_not_fit_into_one_round_comes_in_the_next() {
+    let row = ChunkingRow { up_to: u64::MAX, min: 1, avg: 2, max: 4 };
+    let bench = Bench::with_chunking(215, Chunking::new(vec![row]).unwrap());
+    let data = tests::data::bytes(9, 9 << 20);
+    bench.backup(volume_request(&data)).unwrap();
+    let other = Bench::new(216);
+    other.backup(volume_request(&data)).unwrap();
+    below(&bench, "packs/").iter().for_each(|name| bench.store.lose(name));
+    let dry = repaired_from(&bench, &other, DRY).unwrap();
+    assert!(!dry.is_whole(), "{dry:?}");
+    let crashing = |fork: &Bench, at: u64| {
+        let plan = move |n, _, _: &str| if n == at { Fault::CrashAfter } else { Fault::None };
+        let driver = Arc::new(FaultDriver::new(Arc::new(fork.store.clone()), plan));
+        let opened = fork.open_on(driver.clone(), &fork.owner).unwrap();
+        (by(&opened, &other.open(), RepairOptions::default()), driver.calls())
+    };
+    let whole = bench.fork();
+    let (report, calls) = crashing(&whole, u64::MAX);
+    let report = report.unwrap();
+    assert!(report.is_whole() && report.marks_written == 0, "{report:?}");
+    assert!(report.plan.recuts.len() > 3, "{report:?}");
+    is_clean(&whole);
+    let quarters = [calls / 4, calls / 2, calls / 4 * 3].map(|at| {
+        let fork = bench.fork();
+        assert!(crashing(&fork, at).0.is_err());
+        assert!(repaired_from(&fork, &other, RepairOptions::default()).unwrap().is_whole());
+        fork
+    });
+    for fork in quarters.into_iter().chain([whole]) {
+        assert!(fork.restore(&fork.snapshots()[0], NAMES[0]).unwrap() == data);
+        is_clean(&fork);
+    }
+}
+
 /// Damage of the other repository costs what it hits, no more.
 #[test]
 fn a_damaged_repository_gives_what_it_has() {

@@ -25,6 +25,9 @@ impl Repair<'_> {
         if !self.copy(steps).await? {
             return Ok(None);
         }
+        if steps.has_more {
+            return Ok(Some(obsolete));
+        }
         let writer = RunWriter::new(self.repository, NO_SESSION)?;
         for builder in builders(&steps.name)? {
             writer.put(builder, steps.built, steps.seq).await?;

@@ -6,6 +6,7 @@ use super::walk::{Sought, Suspects, Walker};
 use crate::Result;
 use crate::reader::Reader;
 use crate::snapshots::{SnapshotEntry, maps};
+use bytes::Bytes;
 use repo_format::gc_record::LostVolume;
 use repo_format::map::Place;
 use repo_format::{Id, PackId, SnapshotId};
@@ -35,7 +36,7 @@ pub(super) struct Ground<'a> {
     /// Records of which a good copy is about to be written.
     pub(super) copied: BTreeSet<[u8; 16]>,
     /// Those of them that are pages built from plain bytes, by short id.
-    pub(super) built: BTreeMap<[u8; 16], Vec<u8>>,
+    pub(super) built: BTreeMap<[u8; 16], Bytes>,
     /// Dead packs and those of another place, once something is missing.
     pub(super) beyond: Option<&'a Beyond>,
     /// Content is read, too.

@@ -32,46 +32,54 @@ pub(super) struct Built {
     pub(super) chunks: Vec<Piece>,
     pub(super) pages: Vec<EncodedPage>,
     pages_len: usize,
+    /// Some pages did not fit into what the caller has room for, the uppermost one among them.
+    pub(super) is_over: bool,
+}
+
+/// What a caller has room for. What is beyond it is left for a later round, when what was taken first is not
+/// missing any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) chunks: usize,
+    pub(super) pages_len: usize,
 }
 
 impl Built {
-    fn add_entries(&mut self, ground: &Ground<'_>, mut at: u64, entries: &[LeafEntry]) {
+    fn add_entries(&mut self, ground: &Ground<'_>, mut at: u64, entries: &[LeafEntry], room: Room) {
         for entry in entries {
             let len = u64::from(entry.len);
-            let missing = entry.id.filter(|id| !ground.has(id));
+            let missing = entry.id.filter(|id| self.chunks.len() < room.chunks && !ground.has(id));
             self.chunks.extend(missing.map(|id| Piece { offset: at, len, id }));
             at = at.saturating_add(len);
         }
     }
 
-    fn add_pages(&mut self, ground: &Ground<'_>, pages: Vec<EncodedPage>) {
+    fn add_pages(&mut self, ground: &Ground<'_>, pages: Vec<EncodedPage>, room: Room) {
         for page in pages.into_iter().filter(|page| !ground.has(&page.id)) {
-            self.pages_len += page.bytes.len();
-            self.pages.push(page);
+            // children come before their parents: none is kept without all below it
+            self.is_over |= self.pages_len + page.bytes.len() > room.pages_len;
+            if !self.is_over {
+                self.pages_len += page.bytes.len();
+                self.pages.push(page);
+            }
         }
-    }
-
-    /// More than the caller has room for, records and bytes of pages.
-    fn exceeds(&self, (records, pages_len): (usize, usize)) -> bool {
-        self.chunks.len() > records || self.pages_len > pages_len
     }
 }
 
 /// Reads what a lost page covered and builds it again, a segment at a time. Nothing if that gives another
-/// id, or more records than there is `room` for.
+/// id.
 pub(super) async fn build(
     ground: &Ground<'_>,
     foreign: &Foreign,
     holder: Holder<'_>,
     rule: Rule,
     page: &Piece,
-    room: (usize, usize),
+    room: Room,
 ) -> Result<Option<Built>> {
-    let built = match rule {
-        Rule::Blocks(params) => volume(ground, foreign, holder, params, page, room).await?,
-        Rule::Stream => stream(ground, foreign, holder, page, room).await?,
-    };
-    Ok(built.filter(|built| !built.exceeds(room)))
+    match rule {
+        Rule::Blocks(params) => volume(ground, foreign, holder, params, page, room).await,
+        Rule::Stream => stream(ground, foreign, holder, page, room).await,
+    }
 }
 
 async fn volume(
@@ -80,7 +88,7 @@ async fn volume(
     holder: Holder<'_>,
     params: BlockParams,
     page: &Piece,
-    room: (usize, usize),
+    room: Room,
 ) -> Result<Option<Built>> {
     let repository = ground.reader.repository();
     let (key, segment_len) = (repository.page_key().clone(), params.segment_len());
@@ -95,17 +103,14 @@ async fn volume(
             let Some(bytes) = foreign.read(holder, &part).await? else { return Ok(None) };
             let worker = repository.clone();
             let cut = repository.exec().cpu(move || cut_blocks(&worker, params, &bytes)).await??;
-            built.add_entries(ground, at, &cut);
+            built.add_entries(ground, at, &cut, room);
             segment.extend(cut);
             at = part.end;
         }
-        built.add_pages(ground, map.push_segment(&segment).named(MAP)?);
-        if built.exceeds(room) {
-            return Ok(None);
-        }
+        built.add_pages(ground, map.push_segment(&segment).named(MAP)?, room);
     }
     let (mut root, pages) = map.finish().named(MAP)?;
-    built.add_pages(ground, pages);
+    built.add_pages(ground, pages, room);
     // the last page of a level may have one child only
     let mut level = height(page.len.div_ceil(segment_len));
     for _ in 0..CHAIN_MAX {
@@ -115,7 +120,7 @@ async fn volume(
         level = level.saturating_add(1);
         let above = key.page_over(level, page.len, root).named(MAP)?;
         root = above.id;
-        built.add_pages(ground, vec![above]);
+        built.add_pages(ground, vec![above], room);
     }
     Ok(Some(built).filter(|_| root == page.id))
 }
@@ -142,7 +147,7 @@ async fn stream(
     foreign: &Foreign,
     holder: Holder<'_>,
     page: &Piece,
-    room: (usize, usize),
+    room: Room,
 ) -> Result<Option<Built>> {
     let repository = ground.reader.repository();
     let mut map = StreamMapBuilder::new(repository.page_key().clone());
@@ -159,19 +164,16 @@ async fn stream(
         let (worker, is_end) = (repository.clone(), at == end);
         let unit = std::mem::take(&mut rest);
         let (entries, after) = repository.exec().cpu(move || cut_stream(&worker, unit, is_end)).await??;
-        built.add_entries(ground, cut_at, &entries);
+        built.add_entries(ground, cut_at, &entries, room);
         for entry in entries {
             cut_at = cut_at.saturating_add(entry.len.into());
             let id = entry.id.ok_or_else(|| Error::internal("a stream with a hole"))?;
-            built.add_pages(ground, map.push_chunk(entry.len, id).named(MAP)?);
+            built.add_pages(ground, map.push_chunk(entry.len, id).named(MAP)?, room);
         }
         rest = after;
-        if built.exceeds(room) {
-            return Ok(None);
-        }
     }
     let (root, pages) = map.finish().named(MAP)?;
-    built.add_pages(ground, pages);
+    built.add_pages(ground, pages, room);
     Ok(Some(built).filter(|_| root == page.id))
 }
 

@@ -3,16 +3,17 @@
 
 use super::foreign::{Foreign, Holder, Stream};
 use super::ground::Ground;
-use super::rebuild::{Built, Rule, build};
+use super::rebuild::{Built, Room, Rule, build};
 use super::walk::Sought;
 use crate::error::Named;
 use crate::snapshots::SnapshotEntry;
 use crate::vfs::Extent;
 use crate::{Error, Repository, Result};
+use bytes::Bytes;
 use chunker::blocks::BlockParams;
 use chunker::chunk_id;
 use repo_format::layout::ObjectName;
-use repo_format::map::{EncodedPage, Place};
+use repo_format::map::Place;
 use repo_format::snapshot::{Chunker, Snapshot};
 use repo_format::{Id, SnapshotId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +23,12 @@ use std::ops::Range;
 const GROUP_LEN: u64 = 8 << 20;
 /// Unneeded bytes read between two of them at most.
 const GAP_LEN: u64 = 256 << 10;
-/// Records of one round: some 100 bytes each are held until they are written.
-const RECORDS_MAX: usize = 1 << 20;
+/// Chunks of one round: some 100 bytes each are held until they are written.
+const CHUNKS_MAX: usize = 1 << 20;
 /// Bytes of pages of one round, which are held, too.
 const PAGES_LEN_MAX: usize = 64 << 20;
+/// What one round takes in the inline mode: little, so that tests have several.
+const INLINE_ROOM: Room = Room { chunks: 256, pages_len: 16 << 10 };
 /// Extents of longer ranges are not compared before they are read.
 const COMPARED_LEN_MAX: u64 = 64 << 20;
 
@@ -51,7 +54,7 @@ pub(super) struct Recut {
     /// In the order in which they were found.
     pub(super) chunks: Vec<Piece>,
     /// Their ids were compared when they were built.
-    pub(super) pages: Vec<EncodedPage>,
+    pub(super) pages: Vec<(Id, Bytes)>,
 }
 
 /// A map of a snapshot of ours.
@@ -70,8 +73,11 @@ pub(super) async fn seek(
     foreign: &Foreign,
     entries: &[SnapshotEntry],
 ) -> Result<(Vec<Recut>, bool)> {
-    let mut seeker =
-        Seeker { foreign, found: BTreeMap::new(), tried: BTreeMap::new(), records: 0, pages_len: 0 };
+    let is_inline = ground.reader.repository().exec().is_inline();
+    let room = Room { chunks: CHUNKS_MAX, pages_len: PAGES_LEN_MAX };
+    let room = if is_inline { INLINE_ROOM } else { room };
+    let (found, tried) = (BTreeMap::new(), BTreeMap::new());
+    let mut seeker = Seeker { foreign, found, tried, room, is_short: false };
     for entry in entries.iter().rev() {
         for map in maps(&entry.snapshot)? {
             if seeker.is_full() {
@@ -81,8 +87,8 @@ pub(super) async fn seek(
             seeker.find(ground, &map, sought).await?;
         }
     }
-    let is_full = seeker.is_full();
-    Ok((seeker.found.into_values().collect(), is_full))
+    let has_more = seeker.is_full() || seeker.is_short;
+    Ok((seeker.found.into_values().collect(), has_more))
 }
 
 /// Maps of a snapshot with their names.
@@ -114,13 +120,15 @@ struct Seeker<'a> {
     found: BTreeMap<(SnapshotId, Stream), Recut>,
     /// Offset and short id of what was looked for already.
     tried: BTreeMap<Stream, BTreeSet<(u64, [u8; 16])>>,
-    records: usize,
-    pages_len: usize,
+    /// What still fits into this round.
+    room: Room,
+    /// Something did not fit.
+    is_short: bool,
 }
 
 impl Seeker<'_> {
     fn is_full(&self) -> bool {
-        self.records >= RECORDS_MAX || self.pages_len >= PAGES_LEN_MAX
+        self.room.chunks == 0 || self.room.pages_len == 0
     }
 
     /// Looks for the lost records of one map, pages first: they say what chunks there are.
@@ -153,8 +161,9 @@ impl Seeker<'_> {
                     _ => continue,
                 }
             }
-            let room = (RECORDS_MAX - self.records, PAGES_LEN_MAX - self.pages_len);
-            let Some(built) = build(ground, self.foreign, holder, rule, page, room).await? else { continue };
+            let built = build(ground, self.foreign, holder, rule, page, self.room).await?;
+            let Some(built) = built else { continue };
+            self.is_short |= built.is_over;
             self.take(ground, holder.sid, &map.stream, built);
             return Ok(());
         }
@@ -188,16 +197,18 @@ impl Seeker<'_> {
         if built.chunks.is_empty() && built.pages.is_empty() {
             return;
         }
-        self.records += built.chunks.len();
-        for page in &built.pages {
-            self.pages_len += page.bytes.len();
-            ground.built.insert(page.id.short(), page.bytes.clone());
+        self.room.chunks = self.room.chunks.saturating_sub(built.chunks.len());
+        let pages: Vec<(Id, Bytes)> =
+            built.pages.into_iter().map(|page| (page.id, Bytes::from(page.bytes))).collect();
+        for (id, bytes) in &pages {
+            self.room.pages_len = self.room.pages_len.saturating_sub(bytes.len());
+            ground.built.insert(id.short(), bytes.clone());
         }
         let key = (sid, stream.clone());
         let new = || Recut { sid, stream: stream.clone(), chunks: Vec::new(), pages: Vec::new() };
         let recut = self.found.entry(key).or_insert_with(new);
         recut.chunks.append(&mut built.chunks);
-        recut.pages.append(&mut built.pages);
+        recut.pages.extend(pages);
     }
 }
 

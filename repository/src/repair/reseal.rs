@@ -53,7 +53,7 @@ impl<'a> Reseal<'a> {
         for pages in recut.pages.chunks(PAGES_COUNT) {
             let (key, pages) = (self.structure.clone(), pages.to_vec());
             let work = self.with_tools(move |env, tools| {
-                let plain = pages.iter().map(|page| (page.id, page.bytes.as_slice()));
+                let plain = pages.iter().map(|(id, bytes)| (*id, bytes.as_ref()));
                 seal(env, tools, &key, RecordType::Page, plain)
             });
             self.push(copier, PackClass::Map, work.await?).await?;

@@ -260,7 +260,7 @@ impl Walker<'_> {
         for n in open {
             let built = ids.get(n).and_then(|id| self.ground.built.get(&id.short()));
             if let (Some(slot), Some(built)) = (found.get_mut(n), built) {
-                *slot = Some(built.clone());
+                *slot = Some(built.to_vec());
             }
         }
         Ok(found)
