@@ -3,6 +3,7 @@
 use super::repair::{
     NAMES, again_is_nothing, all_restore, below, flip, is_marked_exactly, repaired, request, two,
 };
+use super::repair_sources::pruned;
 use repo_format::config::{Chunking, ChunkingRow};
 use repo_format::kdf::Secret;
 use repo_format::keys::Role;
@@ -12,6 +13,7 @@ use repository::store::fault::{Fault, FaultDriver};
 use repository::{Credential, ErrorKind, Repository, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tests::engine::{Bench, run, volume};
 
 const DEEP: RepairOptions = RepairOptions { read_data: true, dry_run: false };
@@ -258,4 +260,52 @@ fn a_crash_at_every_store_call() {
         }
     }
     println!("{} store calls here, {} there", here.calls(), there.calls());
+}
+
+/// At each store call of a repair that cuts anew, a prune that deletes at once and a backup run from end to end.
+#[test]
+fn a_prune_and_a_backup_at_every_store_call() {
+    let (base, versions) = two(217);
+    let other = stranger(218, &versions);
+    for prefix in ["packs/data/", "packs/map/"] {
+        base.store.lose(&below(&base, prefix)[0]);
+    }
+    // marked, or a prune stops at what is missing
+    assert!(!repaired(&base).is_whole());
+    let at_call = |at: u64| {
+        let fork = base.fork();
+        let (store, owner, env, data) =
+            (fork.store.clone(), fork.owner.clone(), fork.env.clone(), versions[1].clone());
+        let plan = move |n, _, _: &str| {
+            if n == at {
+                let (store, owner, env) = (Arc::new(store.clone()), owner.clone(), env.clone());
+                let data = data.clone();
+                // one executor cannot run in another
+                let beside = move || {
+                    let exec = repository::Exec::inline();
+                    let opened = run(Repository::open(store, &exec, &env, &owner)).unwrap();
+                    drop(pruned(&opened, Duration::ZERO));
+                    run(repository::backup::backup(&opened, request(&data), &Arc::default())).unwrap();
+                };
+                std::thread::spawn(beside).join().unwrap();
+            }
+            Fault::None
+        };
+        let driver = Arc::new(FaultDriver::new(Arc::new(fork.store.clone()), plan));
+        let opened = fork.open_on(driver.clone(), &fork.owner).unwrap();
+        let report = by(&opened, &other.open(), RepairOptions::default());
+        (fork, driver.calls(), report)
+    };
+    let (_, calls, _) = at_call(u64::MAX);
+    for at in 5..calls {
+        let (fork, _, report) = at_call(at);
+        let report = report.unwrap();
+        assert!(report.is_whole(), "call {at}: {report:?}");
+        let after = pruned(&fork.open(), Duration::ZERO).unwrap();
+        assert!(after.lost.is_empty(), "call {at}: {after:?}");
+        all_restore(&fork, &versions);
+        let errors = fork.check().unwrap().errors;
+        assert!(errors.is_empty(), "call {at}: {errors:?}");
+    }
+    println!("{calls} store calls");
 }
