@@ -10,6 +10,7 @@ mod one;
 mod prune;
 mod races;
 mod repair;
+mod repair_foreign;
 mod repair_records;
 mod repair_sources;
 mod roles;

@@ -9,7 +9,7 @@ use repository::prune::{MaxUnused, Pace, PruneOptions, PruneReport, prune};
 use repository::repair::{Origin, RepairOptions, RepairReport, repair_from};
 use repository::store::Driver;
 use repository::store::fault::{Fault, FaultDriver, Verb};
-use repository::{ErrorKind, Repository, Result};
+use repository::{Repository, Result};
 use std::sync::Arc;
 use std::time::Duration;
 use tests::engine::{Bench, run};
@@ -179,14 +179,6 @@ fn a_replica_is_believed_record_by_record() {
     assert!(!report.is_whole());
     assert_eq!(is_marked_exactly(&bench, &versions), report.damaged.len());
     again_is_nothing(&bench, DEEP);
-}
-
-#[test]
-fn another_repository_is_refused() {
-    let (bench, _) = two(106);
-    let error = repaired_from(&bench, &Bench::new(107), DRY).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
-    assert!(error.to_string().contains("a copy of"), "{error}");
 }
 
 /// A crash at every store call of a repair that copies from here and there: the next one ends the work.

@@ -35,8 +35,6 @@ fn a_lost_pack_is_marked_and_comes_back_from_a_replica() {
     assert!(std::fs::read(lab.path("out")).unwrap() == expected);
 
     let other = Lab::local();
-    let line = format!("repair --from {} --from-key-file {}", other.repo().display(), other.key().display());
-    lab.run(&line).refused(2, &["a copy of"]);
     lab.run(&format!("repair --from replica --from-key-file {}", other.key().display()))
         .refused(12, &["replica"]);
     assert_eq!(lab.run("repair --from-key-file x").code, 2);
@@ -49,6 +47,34 @@ fn a_lost_pack_is_marked_and_comes_back_from_a_replica() {
     lab.assert_restores("latest", "shop/data", &data);
     lab.assert_intact();
     assert!(lab.run("repair --from replica").ok().out.contains("0 packs written"));
+}
+
+#[test]
+fn a_lost_pack_comes_back_from_a_repository_with_other_keys() {
+    let (lab, other) = (Lab::local(), Lab::local());
+    let data = tests::data::bytes(7, 400_000);
+    for lab in [&lab, &other] {
+        lab.file("data.img", &data);
+        lab.backup("--volume shop/data=data.img");
+    }
+    std::fs::remove_file(largest(&lab.repo().join("packs/data"))).unwrap();
+    let from = |verb: &str| {
+        format!("{verb} --from {} --from-key-file {}", other.repo().display(), other.key().display())
+    };
+    let told = lab.run(&from("repair --dry-run")).ok().out;
+    assert!(told.contains("cut anew") && told.contains("of shop/data out of snapshot"), "{told}");
+    let there = files(&other.repo());
+    let dry = lab.run(&from("--json repair --dry-run")).ok().summary();
+    let mended = lab.run(&from("--json repair")).ok().summary();
+    assert_eq!(dry["recuts"], mended["recuts"]);
+    let recut = &mended["recuts"][0];
+    assert_eq!((&recut["volume"], &recut["bytes"]), (&"shop/data".into(), &data.len().into()), "{mended}");
+    assert_eq!(recut["snapshot_id"].as_str(), other.snapshots().first().map(String::as_str));
+    assert!(mended["copies"].as_array().is_some_and(Vec::is_empty));
+    assert_eq!(files(&other.repo()), there, "nothing is written there");
+    lab.assert_restores("latest", "shop/data", &data);
+    lab.assert_intact();
+    assert!(lab.run(&from("repair")).ok().out.contains("0 packs written"));
 }
 
 #[test]

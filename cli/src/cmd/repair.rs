@@ -54,6 +54,17 @@ fn tell(context: &Context, report: &RepairReport, dry_run: bool) -> Result<(), F
             (text::count(copy.records, "record"), text::bytes(copy.len), copy.origin.word());
         output.told(format!("copy {records} ({bytes}) out of {} ({origin})", copy.pack))?;
     }
+    for recut in &plan.recuts {
+        let (chunks, bytes, pages) = (
+            text::count(recut.chunks, "chunk"),
+            text::bytes(recut.len),
+            text::count(recut.pages, "map page"),
+        );
+        let (whose, sid) = (recut.volume.as_deref().unwrap_or("the manifests"), recut.snapshot);
+        let line =
+            format!("cut anew {chunks} ({bytes}) and {pages} of {whose} out of snapshot {sid} (other keys)");
+        output.told(text::one_line(&line))?;
+    }
     for (name, pack) in &plan.name {
         output.told(format!("name {name}: {}, {} records", text::bytes(pack.len), pack.records))?;
     }
@@ -115,12 +126,14 @@ fn document(report: &RepairReport, dry_run: bool, duration_seconds: f64) -> Valu
         })
     };
     let copy = |copy: &engine::PlannedCopy| json!({"object": copy.pack, "origin": copy.origin.word(), "records": copy.records, "bytes": copy.len});
+    let recut = |recut: &engine::PlannedRecut| json!({"snapshot_id": recut.snapshot.to_string(), "volume": recut.volume, "chunks": recut.chunks, "bytes": recut.len, "map_pages": recut.pages});
     let record = |(object, record): (&String, &BadRecord)| json!({"object": object, "found": record.why, "done": record.remedy.word()});
     let whole = plan.marks.iter().filter(|(_, mark)| mark.is_whole()).map(|(sid, _)| sid.to_string());
     json!({
         "dry_run": dry_run,
         "records": plan.records.iter().map(record).collect::<Vec<_>>(),
         "copies": plan.copies.iter().map(copy).collect::<Vec<_>>(),
+        "recuts": plan.recuts.iter().map(recut).collect::<Vec<_>>(),
         "packs_named": plan.name.iter().map(named).collect::<Vec<_>>(),
         "packs_lost": plan.lost.iter().map(lost_pack).collect::<Vec<_>>(),
         "packs_flawed": plan.flawed.iter().map(flawed).collect::<Vec<_>>(),

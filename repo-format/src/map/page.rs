@@ -36,6 +36,14 @@ impl PageKey {
     }
 }
 
+impl PageKey {
+    /// The page of `level` with one child only, as the last one of a level may be.
+    pub fn page_over(&self, level: u8, span: u64, id: Id) -> Result<EncodedPage> {
+        let bytes = encode_inner(level, &[InnerEntry { span, id }])?;
+        Ok(EncodedPage { id: self.page_id(&bytes), bytes })
+    }
+}
+
 /// A page that a builder finished: to be stored as a record under its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedPage {

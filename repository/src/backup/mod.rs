@@ -17,6 +17,9 @@ mod stream;
 pub(crate) mod undelete;
 mod volume;
 
+pub(crate) use sealer::session_keys;
+pub(crate) use volume::unit_len;
+
 pub use request::{BackupReport, BackupRequest, CompressionLevel, ManifestInput, Parent, VolumeInput};
 
 use crate::progress::Progress;

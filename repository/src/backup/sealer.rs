@@ -48,6 +48,21 @@ pub(super) struct Sealed {
     pub(super) chunks_reused: u64,
 }
 
+/// Fresh keys of a session, of content and of structure.
+pub(crate) fn session_keys(
+    repository: &Repository,
+    action: &'static str,
+) -> Result<(SessionKey, SessionKey)> {
+    let (env, repo_id) = (repository.env(), repository.repo_id());
+    let content_public = repository.bundle().content_public();
+    let content_public =
+        content_public.ok_or_else(|| repository.role_error(action, "backup, read or owner"))?;
+    let (k, ikm) = (Secret::new(env.random()?), Secret::new(env.random()?));
+    let data = SessionKey::data(&repo_id, 0, &content_public, KeyId(env.random()?), &k, &ikm);
+    let structure = SessionKey::structure(&repo_id, 0, repository.structure_key(), KeyId(env.random()?));
+    Ok((data.named("session key")?, structure.named("session key")?))
+}
+
 impl Sealer {
     pub(super) fn new(
         repository: &Repository,
@@ -55,24 +70,15 @@ impl Sealer {
         level: Option<i32>,
         dry_run: bool,
     ) -> Result<Self> {
-        let env = repository.env().clone();
-        let repo_id = repository.repo_id();
-        let content_public = repository
-            .bundle()
-            .content_public()
-            .ok_or_else(|| repository.role_error("backup", "backup, read or owner"))?;
-        let (k, ikm) = (Secret::new(env.random()?), Secret::new(env.random()?));
-        let data_key = SessionKey::data(&repo_id, 0, &content_public, KeyId(env.random()?), &k, &ikm);
-        let structure_key =
-            SessionKey::structure(&repo_id, 0, repository.structure_key(), KeyId(env.random()?));
+        let (data_key, structure_key) = session_keys(repository, "backup")?;
         Ok(Sealer {
             claims,
-            data_key: data_key.named("session key")?,
-            structure_key: Arc::new(structure_key.named("session key")?),
+            data_key,
+            structure_key: Arc::new(structure_key),
             block_keys: repository.identity("backup")?.block_keys.clone(),
             page_key: repository.page_key().clone(),
             level,
-            env,
+            env: repository.env().clone(),
             dry_run,
             tools: Mutex::default(),
         })

@@ -89,7 +89,7 @@ pub(super) async fn backup_blocks(
 }
 
 /// Cuts of `fixed` begin anew at each multiple of the chunk size, so a segment can be read in parts.
-fn unit_len(params: BlockParams) -> u64 {
+pub(crate) fn unit_len(params: BlockParams) -> u64 {
     if !params.is_fixed() {
         return params.segment_len();
     }

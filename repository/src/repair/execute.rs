@@ -4,6 +4,7 @@ use super::flawed::Good;
 use super::index::{Adopted, Read, read_whole};
 use super::plan::Steps;
 use super::report::Origin;
+use super::reseal::Reseal;
 use super::sources::Copy;
 use super::{Repair, marks, records};
 use crate::copier::{Copier, NO_SESSION};
@@ -23,6 +24,9 @@ impl Repair<'_> {
         let mut obsolete = steps.remove.clone();
         if !self.copy(steps).await? {
             return Ok(None);
+        }
+        if steps.has_more {
+            return Ok(Some(obsolete));
         }
         let writer = RunWriter::new(self.repository, NO_SESSION)?;
         for builder in builders(&steps.name)? {
@@ -45,7 +49,7 @@ impl Repair<'_> {
 
     /// Copies records as sealed bytes with their key rows. False if one of them is no longer there.
     async fn copy(&mut self, steps: &Steps) -> Result<bool> {
-        if steps.copies.is_empty() {
+        if steps.copies.is_empty() && steps.recuts.is_empty() {
             return Ok(true);
         }
         let mut copier = Copier::new(self.repository, steps.built, steps.seq)?;
@@ -57,6 +61,9 @@ impl Repair<'_> {
                 break;
             }
         }
+        if is_all {
+            is_all = self.recut(&mut copier, steps).await?;
+        }
         // also what was copied in vain is named, so that it is found again
         copier.finish().await?;
         self.done.packs_written += copier.packs;
@@ -64,8 +71,22 @@ impl Repair<'_> {
         Ok(is_all)
     }
 
+    /// Seals what plain bytes give back. False if some of them have changed.
+    async fn recut(&self, copier: &mut Copier<'_>, steps: &Steps) -> Result<bool> {
+        let Some(foreign) = self.foreign.as_ref().filter(|_| !steps.recuts.is_empty()) else {
+            return Ok(steps.recuts.is_empty());
+        };
+        let reseal = Reseal::new(self.repository, foreign)?;
+        for recut in &steps.recuts {
+            if !reseal.write(copier, recut).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     async fn copy_pack(&self, copier: &mut Copier<'_>, copy: &Copy) -> Result<bool> {
-        let from = if copy.origin == Origin::Other { self.other } else { Some(self.repository) };
+        let from = if copy.origin == Origin::Other { self.replica } else { Some(self.repository) };
         let Some(from) = from else { return Ok(false) };
         let Some((class, _)) = copy.pack.as_pack() else { return Ok(false) };
         let Some(good) = Good::read(from, copy.pack).await? else { return Ok(false) };

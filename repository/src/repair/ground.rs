@@ -2,12 +2,14 @@
 
 use super::marks::Marks;
 use super::sources::Beyond;
-use super::walk::{Suspects, Walker};
+use super::walk::{Sought, Suspects, Walker};
 use crate::Result;
 use crate::reader::Reader;
 use crate::snapshots::{SnapshotEntry, maps};
+use bytes::Bytes;
 use repo_format::gc_record::LostVolume;
-use repo_format::{PackId, SnapshotId};
+use repo_format::map::Place;
+use repo_format::{Id, PackId, SnapshotId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What is lost of one snapshot.
@@ -33,6 +35,8 @@ pub(super) struct Ground<'a> {
     pub(super) condemned: &'a HashSet<PackId>,
     /// Records of which a good copy is about to be written.
     pub(super) copied: BTreeSet<[u8; 16]>,
+    /// Those of them that are pages built from plain bytes, by short id.
+    pub(super) built: BTreeMap<[u8; 16], Bytes>,
     /// Dead packs and those of another place, once something is missing.
     pub(super) beyond: Option<&'a Beyond>,
     /// Content is read, too.
@@ -42,7 +46,22 @@ pub(super) struct Ground<'a> {
 impl Ground<'_> {
     fn walker(&self) -> Walker<'_> {
         let can_read = self.reader.repository().content_secret("reading content").is_ok();
-        Walker { ground: self, can_read, visited: None, is_unsettled: false, wanted: None }
+        Walker { ground: self, can_read, visited: None, is_unsettled: false, wanted: None, sought: None }
+    }
+
+    /// Whether a record has or gets a place that may be relied on.
+    pub(super) fn has(&self, id: &Id) -> bool {
+        let (index, short) = (self.reader.index(), id.short());
+        let mut packs =
+            index.find_all(&short).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
+        self.copied.contains(&short) || packs.any(|pack| !self.condemned.contains(&pack.pack_id))
+    }
+
+    /// What of one map nobody holds, as far as pages tell.
+    pub(super) async fn sought(&self, root: Id, place: Place) -> Result<Vec<Sought>> {
+        let mut walker = Walker { sought: Some(Vec::new()), ..self.walker() };
+        walker.map(root, place, Suspects(&[])).await?;
+        Ok(walker.sought.unwrap_or_default())
     }
 
     /// Whether every record that a snapshot needs is where it may be relied on. A page that snapshots

@@ -10,20 +10,24 @@
 mod chain;
 mod execute;
 mod flawed;
+mod foreign;
 mod ground;
 mod index;
 mod marks;
 mod packs;
 mod plan;
+mod rebuild;
 mod records;
+mod recut;
 mod report;
+mod reseal;
 mod sources;
 mod walk;
 
 pub use marks::{Mark, marks};
 pub use report::{
-    BadRecord, FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, Remedy, RepairPlan,
-    RepairReport,
+    BadRecord, FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, PlannedRecut, Remedy,
+    RepairPlan, RepairReport,
 };
 pub(crate) use walk::joined;
 
@@ -33,12 +37,13 @@ use crate::reader::Reader;
 use crate::snapshots::{self, SnapshotEntry};
 use crate::vfs::is_damage;
 use crate::{Error, Repository, Result};
+use foreign::Foreign;
 use ground::Ground;
 use index::Gathered;
 use packs::Depth;
 use plan::{Seen, plan};
 use sources::Beyond;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Starts before a repair gives up: each means that a prune has gone on meanwhile.
@@ -67,11 +72,14 @@ pub async fn repair(
     repair_from(repository, None, options, progress).await
 }
 
-/// As [`repair`], and what no pack here holds any more is copied out of `other`: a replica of this very
-/// repository in another place, made by whatever copies objects. Its packs are enough.
+/// As [`repair`], and what no pack here holds any more comes out of `other`.
+///
+/// A replica of this very repository in another place, made by whatever copies objects, gives its records;
+/// its packs are enough. Of a repository with other keys the plain bytes are read, where its snapshots have
+/// volumes of the same names, and cut with our keys: an equal id is what was lost.
 ///
 /// # Errors
-/// [`Error::Usage`] if `other` is another repository: its ids and keys are others.
+/// [`Error::Role`] if `other` has other keys and one of both cannot read content.
 pub async fn repair_from(
     repository: &Repository,
     other: Option<&Repository>,
@@ -88,28 +96,42 @@ pub async fn repair_from(
         repository.content_secret("reading content")?;
         repository.identity("reading content")?;
     }
-    if let Some(other) = other.filter(|other| other.repo_id() != repository.repo_id()) {
-        let (found, expected) = (other.repo_id(), repository.repo_id());
-        let what = format!(
-            "{}: repository {found}, a copy of {expected} expected: each repository has ids and keys of its own",
-            other.store().url()
-        );
-        return Err(Error::Usage { what });
+    let is_replica = |other: &&Repository| other.repo_id() == repository.repo_id();
+    let (replica, stranger) = (other.filter(is_replica), other.filter(|other| !is_replica(other)));
+    if let Some(stranger) = stranger {
+        repository.content_secret("repair from a repository with other keys")?;
+        stranger.content_secret("reading the repository of --from, which has other keys,")?;
     }
     let done = RepairReport::default();
-    let mut repair = Repair { repository, other, options, progress, done };
-    for _ in 0..STARTS_MAX {
-        if repair.round().await? {
-            return Ok(repair.done);
+    let mut repair = Repair { repository, replica, stranger, foreign: None, options, progress, done };
+    let mut starts = 0;
+    while starts < STARTS_MAX {
+        match repair.round().await? {
+            Round::Done => return Ok(repair.done),
+            Round::Overtaken => starts += 1,
+            // each of these has written something that was missing
+            Round::More => {}
         }
     }
     let what = format!("prunes have overtaken this repair {STARTS_MAX} times; run it again");
     Err(Error::Conflict { what })
 }
 
+/// How a round ended.
+enum Round {
+    Done,
+    /// A prune went on meanwhile.
+    Overtaken,
+    /// Something was written, and there is more than fits into one round.
+    More,
+}
+
 struct Repair<'a> {
     repository: &'a Repository,
-    other: Option<&'a Repository>,
+    replica: Option<&'a Repository>,
+    /// A repository with other keys, and what of it this round goes by.
+    stranger: Option<&'a Repository>,
+    foreign: Option<Foreign>,
     options: RepairOptions,
     progress: &'a Arc<Progress>,
     /// What was done so far, and by which plans.
@@ -117,8 +139,8 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    /// True if it came to its end; false if a prune went on meanwhile.
-    async fn round(&mut self) -> Result<bool> {
+    /// Looks, plans and executes.
+    async fn round(&mut self) -> Result<Round> {
         self.progress.phase("reading the index");
         let state = match gc::state(self.repository).await {
             Ok(state) => state,
@@ -129,26 +151,29 @@ impl Repair<'_> {
         let (view, is_dry) = (seen.view.clone(), self.options.dry_run);
         // what was deleted or moved meanwhile is no loss
         if self.is_overtaken(&view).await? {
-            return Ok(false);
+            return Ok(Round::Overtaken);
         }
         let (steps, report) = plan(seen)?;
         self.done.absorb(report);
         if is_dry {
-            return Ok(true);
+            return Ok(Round::Done);
         }
         let mut obsolete = steps.remove.clone();
         if steps.has_runs() {
             self.progress.phase("writing the index");
             match self.publish(&steps).await? {
                 Some(runs) => obsolete = runs,
-                None => return Ok(false),
+                None => return Ok(Round::Overtaken),
             }
             if self.is_overtaken(&view).await? {
-                return Ok(false);
+                return Ok(Round::Overtaken);
+            }
+            if steps.has_more {
+                return Ok(Round::More);
             }
         }
         self.finish(&steps, &obsolete).await?;
-        Ok(true)
+        Ok(Round::Done)
     }
 
     /// Everything that the plan is made from. Writes nothing.
@@ -171,7 +196,8 @@ impl Repair<'_> {
         let copied: BTreeSet<[u8; 16]> = gathered.flawed.iter().flat_map(|one| one.copied.clone()).collect();
         let condemned = &view.condemned;
         let read_data = self.options.read_data;
-        let mut ground = Ground { reader: &reader, condemned, copied, beyond: None, read_data };
+        let mut ground =
+            Ground { reader: &reader, condemned, copied, beyond: None, built: BTreeMap::new(), read_data };
         let is_whole = ground.is_whole(&kept).await?;
         let (beyond, mut copies) = (self.beyond(is_whole, &gathered).await?, Vec::new());
         if let Some(beyond) = &beyond {
@@ -180,9 +206,16 @@ impl Repair<'_> {
             copies = sources::choose(wanted, &reader, condemned, beyond).await?;
             ground.copied.extend(copies.iter().flat_map(|copy| copy.ids.iter().copied()));
         }
+        let (mut recuts, mut has_more) = (Vec::new(), false);
+        if let Some(stranger) = self.stranger.filter(|_| !is_whole) {
+            let foreign = self.foreign.insert(Foreign::open(stranger).await?);
+            (recuts, has_more) = recut::seek(&mut ground, foreign, &kept).await?;
+        }
         let lost = ground.find_lost(&kept, &marked, is_whole).await?;
+        // which manifests are lost can be told only once their table of contents is written
+        has_more |= lost.values().any(|lost| lost.manifests == [walk::ALL_MANIFESTS]);
         drop(ground);
-        Ok(Seen { view, gathered, copies, lost, marked, records })
+        Ok(Seen { view, gathered, copies, recuts, has_more, lost, marked, records })
     }
 
     /// Packs that do not count, if something is missing in those that do.
@@ -191,17 +224,17 @@ impl Repair<'_> {
             return Ok(None);
         }
         self.progress.phase("looking for copies");
-        Beyond::read(self.repository, &gathered.dead, self.other).await.map(Some)
+        Beyond::read(self.repository, &gathered.dead, self.replica).await.map(Some)
     }
 
     /// The newest plan or sweep cannot be read: nothing else can be looked at before that is mended.
-    async fn mend_chain(&mut self, error: Error) -> Result<bool> {
+    async fn mend_chain(&mut self, error: Error) -> Result<Round> {
         gc::wait_delta(self.repository).await?;
         let (name, record, way_out) = chain::look(self.repository).await?;
         let Some(end) = way_out else {
             // by now it may have been read all the same
             return match gc::state(self.repository).await {
-                Ok(_) => Ok(false),
+                Ok(_) => Ok(Round::Overtaken),
                 Err(_) => Err(Error::damage(name, format!("{error}; {}", record.why))),
             };
         };
@@ -209,11 +242,11 @@ impl Repair<'_> {
         report.plan.records.insert(name.to_string(), record);
         self.done.absorb(report);
         if self.options.dry_run {
-            return Ok(true);
+            return Ok(Round::Done);
         }
         chain::execute(self.repository, end).await?;
         self.done.records_settled += 1;
-        Ok(false)
+        Ok(Round::Overtaken)
     }
 
     /// Whether a prune has gone on since `view` was read, so that nothing may be said by it.

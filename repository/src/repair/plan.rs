@@ -1,10 +1,14 @@
 //! From what was seen to what is to be done. Pure.
 
+use super::foreign::Stream;
 use super::ground::Lost;
 use super::index::{Adopted, Gathered};
 use super::marks::Marks;
 use super::records::BadRecords;
-use super::report::{FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, RepairReport};
+use super::recut::Recut;
+use super::report::{
+    FlawedPack, LostPack, NamedPack, Origin, PlannedCopy, PlannedMark, PlannedRecut, RepairReport,
+};
 use super::sources::Copy;
 use crate::gc::GcView;
 use crate::index::RunFile;
@@ -19,6 +23,9 @@ pub(super) struct Seen {
     pub(super) gathered: Gathered,
     /// Copies of records that no pack holds which may be relied on.
     pub(super) copies: Vec<Copy>,
+    /// What a repository with other keys gives back, and whether that may be a part only.
+    pub(super) recuts: Vec<Recut>,
+    pub(super) has_more: bool,
     /// What is still lost of each snapshot, and of each that is marked.
     pub(super) lost: BTreeMap<SnapshotId, Lost>,
     pub(super) marked: Marks,
@@ -31,6 +38,9 @@ pub(super) struct Steps {
     pub(super) built: u64,
     pub(super) seq: u64,
     pub(super) copies: Vec<Copy>,
+    pub(super) recuts: Vec<Recut>,
+    /// Once that is written, it is to be looked at anew.
+    pub(super) has_more: bool,
     /// Packs that a run is to name.
     pub(super) name: Vec<Adopted>,
     /// Runs to write anew without packs that are `dropped` or `dead`; then they are of no use.
@@ -46,7 +56,10 @@ pub(super) struct Steps {
 impl Steps {
     /// Something is written that others rely on.
     pub(super) fn has_runs(&self) -> bool {
-        !self.copies.is_empty() || !self.name.is_empty() || !self.rewrite.is_empty()
+        !self.copies.is_empty()
+            || !self.recuts.is_empty()
+            || !self.name.is_empty()
+            || !self.rewrite.is_empty()
     }
 }
 
@@ -66,6 +79,7 @@ pub(super) fn plan(seen: Seen) -> Result<(Steps, RepairReport)> {
         records: copy.ids.len() as u64,
         len: copy.len,
     }));
+    report.plan.recuts.extend(seen.recuts.iter().map(planned));
     let rewrite: Vec<RunFile> = to_rewrite(&seen.gathered).cloned().collect();
     report.plan.runs_damaged.extend(seen.gathered.damaged.iter().map(|file| file.name().to_string()));
     report.plan.runs_to_rewrite.extend(rewrite.iter().map(|file| file.name().to_string()));
@@ -74,6 +88,8 @@ pub(super) fn plan(seen: Seen) -> Result<(Steps, RepairReport)> {
         built: seen.view.sweeps,
         seq: seen.gathered.highest_seq.map_or(0, |seq| seq.saturating_add(1)),
         copies,
+        has_more: seen.has_more && !seen.recuts.is_empty(),
+        recuts: seen.recuts,
         name: seen.gathered.adopted,
         rewrite,
         dropped: seen.gathered.dropped,
@@ -100,6 +116,20 @@ fn note_packs(report: &mut RepairReport, gathered: &Gathered) {
         let (records_copied, copied_len) = (one.copied.len() as u64, one.copied_len());
         let why = one.why.clone();
         plan.flawed.insert(name, FlawedPack { why, is_named, records_lost, records_copied, copied_len });
+    }
+}
+
+fn planned(recut: &Recut) -> PlannedRecut {
+    let volume = match &recut.stream {
+        Stream::Volume(name) => Some(name.clone()),
+        Stream::Manifests => None,
+    };
+    PlannedRecut {
+        snapshot: recut.sid,
+        volume,
+        chunks: recut.chunks.len() as u64,
+        len: recut.chunks.iter().fold(0, |sum, piece| sum.saturating_add(piece.len)),
+        pages: recut.pages.len() as u64,
     }
 }
 

@@ -105,6 +105,21 @@ pub struct PlannedCopy {
     pub len: u64,
 }
 
+/// Records that snapshots need and that are cut anew from one volume of a repository with other keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedRecut {
+    /// The snapshot of the other repository.
+    pub snapshot: SnapshotId,
+    /// The volume, by its name in both; none for the manifests.
+    pub volume: Option<String>,
+    /// Chunks found by their ids.
+    pub chunks: u64,
+    /// Their plain bytes.
+    pub len: u64,
+    /// Pages of maps built again.
+    pub pages: u64,
+}
+
 /// What is done about a small record that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
@@ -147,6 +162,8 @@ pub struct RepairPlan {
     pub records: BTreeMap<String, BadRecord>,
     /// Records to copy: good ones of flawed packs, then those that snapshots need, nearest first.
     pub copies: Vec<PlannedCopy>,
+    /// What no pack gives back and a repository with other keys does.
+    pub recuts: Vec<PlannedRecut>,
     /// Packs that the index is told of.
     pub name: BTreeMap<String, NamedPack>,
     /// Packs that are missing or cannot be read.
@@ -166,6 +183,7 @@ impl RepairPlan {
     pub fn is_empty(&self) -> bool {
         self.records.values().all(|record| record.remedy == Remedy::Nothing)
             && self.copies.is_empty()
+            && self.recuts.is_empty()
             && self.name.is_empty()
             && !self.flawed.values().any(FlawedPack::is_open)
             && self.runs_damaged.is_empty()
@@ -202,6 +220,7 @@ impl RepairReport {
         plan.records.retain(|_, record| record.remedy != Remedy::Nothing);
         plan.records.extend(more.records);
         plan.copies.extend(more.copies);
+        plan.recuts.extend(more.recuts);
         plan.name.extend(more.name);
         plan.lost.extend(more.lost);
         plan.flawed.extend(more.flawed);

@@ -2,6 +2,7 @@
 
 use super::ground::{Ground, Lost};
 use super::marks::lost_volume;
+use super::recut::Piece;
 use crate::error::Named;
 use crate::vfs::{Catalogue, is_damage};
 use crate::{Error, Result};
@@ -17,7 +18,7 @@ const BATCH_COUNT: usize = 64;
 /// Chunks read at a time: 8 MiB at their usual longest.
 const CHUNK_COUNT: usize = 32;
 /// In the place of paths: the table of contents is lost, or this key cannot read it.
-const ALL_MANIFESTS: &str = "*";
+pub(super) const ALL_MANIFESTS: &str = "*";
 
 /// Rising, apart, none empty; beyond what a mark can list, the gaps are given up.
 pub(crate) fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
@@ -44,6 +45,15 @@ pub(super) struct Walker<'a> {
     pub(super) is_unsettled: bool,
     /// Collects what has to be copied, if that is asked for.
     pub(super) wanted: Option<BTreeSet<[u8; 16]>>,
+    /// Collects what nobody holds, if that is asked for.
+    pub(super) sought: Option<Vec<Sought>>,
+}
+
+/// A lost record, and what it covers.
+pub(super) struct Sought {
+    pub(super) piece: Piece,
+    /// A page of the map, of any level.
+    pub(super) is_page: bool,
 }
 
 /// What an earlier mark says of one stream of bytes, which is believed until it is read again.
@@ -147,10 +157,13 @@ impl Walker<'_> {
             let ids: Vec<Id> = batch.iter().map(|(id, ..)| *id).collect();
             let pages = self.read(&ids).await?;
             let mut chunks = Vec::new();
-            for ((_, place, offset), page) in batch.iter().zip(pages) {
+            for ((id, place, offset), page) in batch.iter().zip(pages) {
                 let parsed = page.and_then(|page| place.parse(&page).ok());
                 match parsed {
-                    None => lost.push((*offset, place.span())),
+                    None => {
+                        self.seek(true, Piece { offset: *offset, len: place.span(), id: *id });
+                        lost.push((*offset, place.span()));
+                    }
                     Some(Page::Inner(children)) => {
                         let mut at = *offset;
                         for child in children {
@@ -180,8 +193,9 @@ impl Walker<'_> {
     ) -> Result<()> {
         let mut to_read = Vec::new();
         // who only collects what is to be copied reads no content
-        let reads = self.ground.read_data && self.wanted.is_none();
+        let reads = self.ground.read_data && self.wanted.is_none() && self.sought.is_none();
         for (id, offset, len) in chunks {
+            self.seek(false, Piece { offset: *offset, len: *len, id: *id });
             let is_suspect = suspects.touch(*offset, *len);
             if !self.settle(id) || (is_suspect && !self.can_read) {
                 lost.push((*offset, *len));
@@ -201,18 +215,22 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// Notes a record if nobody holds it.
+    fn seek(&mut self, is_page: bool, piece: Piece) {
+        if let Some(sought) = &mut self.sought
+            && !self.ground.has(&piece.id)
+        {
+            sought.push(Sought { piece, is_page });
+        }
+    }
+
     /// Whether a record has or gets a place; notes if it is only one that may be condemned.
     fn settle(&mut self, id: &Id) -> bool {
-        let (index, short) = (self.ground.reader.index(), id.short());
-        if self.ground.copied.contains(&short) {
+        if self.ground.has(id) {
             return true;
         }
-        let mut packs =
-            index.find_all(&short).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
-        let is_there = packs.clone().next().is_some();
-        if packs.any(|pack| !self.ground.condemned.contains(&pack.pack_id)) {
-            return true;
-        }
+        let short = id.short();
+        let is_there = !self.ground.reader.index().find_all(&short).is_empty();
         self.is_unsettled |= is_there;
         if let Some(wanted) = &mut self.wanted {
             wanted.insert(short);
@@ -238,6 +256,12 @@ impl Walker<'_> {
                 }
             }
             open = numbers(failures)?.into_iter().filter_map(|n| open.get(n).copied()).collect();
+        }
+        for n in open {
+            let built = ids.get(n).and_then(|id| self.ground.built.get(&id.short()));
+            if let (Some(slot), Some(built)) = (found.get_mut(n), built) {
+                *slot = Some(built.to_vec());
+            }
         }
         Ok(found)
     }

@@ -126,21 +126,31 @@ async fn read_range(mut walker: MapWalker, range: Range<u64>) -> Result<Vec<u8>>
     let mut out = Vec::new();
     let mut extents = Vec::new();
     while walker.next_batch(&mut extents).await? {
-        for group in groups(&extents) {
-            let ids: Vec<Id> = group.iter().filter_map(|extent| extent.id).collect();
-            let read = read_all(walker.reader(), &ids).await;
-            let mut plains = read.map_err(|error| within(walker.whose(), error))?.into_iter();
-            for extent in group {
-                let id = extent.id.ok_or_else(|| Error::internal("a stream with a hole"))?;
-                let plain = check_len(plains.next().unwrap_or_default(), extent, &id)
-                    .map_err(|error| within(walker.whose(), error))?;
-                let part = overlap(extent, &range);
-                let part = usize::try_from(part.start).ok().zip(usize::try_from(part.end).ok());
-                let part = part.and_then(|(start, end)| plain.get(start..end));
-                out.extend_from_slice(part.ok_or_else(|| Error::internal("a chunk beside its extent"))?);
-            }
-        }
+        let read = read_extents(walker.reader(), &extents, &range).await;
+        out.append(&mut read.map_err(|error| within(walker.whose(), error))?);
         extents.clear();
+    }
+    Ok(out)
+}
+
+/// The bytes of `extents` that lie in `range`, which the caller has bounded; holes are zeros.
+pub(crate) async fn read_extents(reader: &Reader, extents: &[Extent], range: &Range<u64>) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for group in groups(extents) {
+        let ids: Vec<Id> = group.iter().filter_map(|extent| extent.id).collect();
+        let mut plains = read_all(reader, &ids).await?.into_iter();
+        for extent in group {
+            let part = overlap(extent, range);
+            let part = usize::try_from(part.start).ok().zip(usize::try_from(part.end).ok());
+            let (start, end) = part.ok_or_else(|| Error::internal("a range beyond the address space"))?;
+            let Some(id) = extent.id else {
+                out.resize(out.len() + (end - start), 0);
+                continue;
+            };
+            let plain = check_len(plains.next().unwrap_or_default(), extent, &id)?;
+            let part = plain.get(start..end);
+            out.extend_from_slice(part.ok_or_else(|| Error::internal("a chunk beside its extent"))?);
+        }
     }
     Ok(out)
 }

@@ -62,19 +62,29 @@ struct Lossy {
 impl MapWalker {
     /// Over the whole of a volume; `whose` names it in errors.
     pub fn volume(reader: &Reader, whose: &str, volume: &Volume) -> Result<Self> {
+        Self::volume_range(reader, whose, volume, 0..volume.size)
+    }
+
+    /// Over the part `range` of a volume.
+    pub(crate) fn volume_range(
+        reader: &Reader,
+        whose: &str,
+        volume: &Volume,
+        range: Range<u64>,
+    ) -> Result<Self> {
         let (root, len) = (volume.root, volume.size);
         let Some(segment_len) = Chunker::segment_len(&volume.chunker) else {
-            return Self::stream(reader, whose, root, len, 0..len);
+            return Self::stream(reader, whose, root, len, range);
         };
         if root.is_zero() || len == 0 {
             if !root.is_zero() {
                 return Err(Error::damage(whose, "is empty but has a map"));
             }
             let hole = (len > 0).then_some(Extent { offset: 0, len, id: None });
-            return Ok(Self::new(reader, whose, 0..len, None, hole));
+            return Ok(Self::new(reader, whose, range, None, hole));
         }
         let place = Place::volume_root(segment_len, len).named(whose)?;
-        Ok(Self::new(reader, whose, 0..len, Some(Child { id: root, place }), None))
+        Ok(Self::new(reader, whose, range, Some(Child { id: root, place }), None))
     }
 
     /// Over the part `range` of a stream of `len` bytes.
