@@ -20,11 +20,12 @@ demo: ## back up, change, back up again, restore and compare real data; S3=1 aga
 	S3=$(S3) KEEP=$(KEEP) dev/demo.sh
 
 test: export ORLOP_SKIPS := $(ORLOP_SKIPS)
-test: ## formatting, lints, layering and all tests; the last line counts what was skipped
+test: ## formatting, lints, layering, all tests, a second of each fuzz target; the last line counts what was skipped
 	@mkdir -p target && : >$(ORLOP_SKIPS)
 	dev/setup.sh check
 	$(MAKE) --no-print-directory style
 	cargo test --workspace --locked
+	FUZZ_SECONDS=1 dev/fuzz.sh || [ $$? = 75 ]
 	@dev/skips.sh $(ORLOP_SKIPS)
 
 model: ## models of the deletion protocol with large bounds: up to an hour and 6 GiB; prints state counts

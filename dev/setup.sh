@@ -9,6 +9,7 @@ set -eu
 wanted() {
   cat <<'LIST'
 cc          gcc          every build (zstd is C)
+c++         g++          fuzzing (libFuzzer is C++)
 curl        curl         the S3 servers
 flock       util-linux   building the S3 servers and restic
 node        nodejs       s3rver

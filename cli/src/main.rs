@@ -1,5 +1,6 @@
 //! orlop, the command line: parses, wires the engine up, and maps what happened to an exit code.
 
+mod allocator;
 mod args;
 mod cmd;
 mod context;
@@ -20,6 +21,7 @@ use output::Output;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn main() {
+    allocator::bound();
     let code = match args::parse() {
         Ok(cli) => {
             let output = Output::new(&cli.global);

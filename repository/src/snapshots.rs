@@ -34,8 +34,15 @@ pub struct SnapshotEntry {
 impl SnapshotEntry {
     /// The time that orders snapshots: no writer's clock can put one later than it was stored.
     pub fn time_ms(&self) -> u64 {
-        self.snapshot.time.min(self.stored_ms)
+        retention_time(self.snapshot.time, self.stored_ms)
     }
+}
+
+/// The time that a snapshot counts with, in Unix milliseconds: its own, but not one that its store has not seen yet, be the
+/// clock of the machine wrong. Stores say when they have written an object in whole seconds, rounded down: within that
+/// second the snapshot's own time counts, or else snapshots of one second would change places.
+pub(crate) fn retention_time(time_ms: u64, stored_ms: u64) -> u64 {
+    if time_ms < stored_ms.saturating_add(1000) { time_ms } else { stored_ms }
 }
 
 /// All snapshots of the domain, oldest first, and what could not be read.
@@ -304,6 +311,19 @@ mod tests {
         let mut snapshot = Snapshot::new(id, "main", time);
         snapshot.name = Some(format!("shop-{n}"));
         SnapshotEntry { id, snapshot, stored_ms: 1000, forgotten: false, damaged: false }
+    }
+
+    #[test]
+    fn a_store_that_rounds_down_to_seconds_changes_no_places() {
+        // made at .2 and .9 of a second; the first was brought back later
+        let (old, new) = (entry_at(1, 5200, 9000), entry_at(2, 5900, 5000));
+        assert!(old.time_ms() < new.time_ms());
+        // a clock that is ahead does not count
+        assert_eq!(entry_at(3, 6000, 5000).time_ms(), 5000);
+    }
+
+    fn entry_at(n: u8, time: u64, stored_ms: u64) -> SnapshotEntry {
+        SnapshotEntry { stored_ms, ..entry(n, time) }
     }
 
     #[test]

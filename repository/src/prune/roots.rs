@@ -133,7 +133,7 @@ pub(super) async fn read_finals(repository: &Repository) -> Result<Finals> {
             Ok(Some(snapshot)) => finals.finals.push(Final {
                 root: Root { sid, maps: maps(&snapshot)? },
                 is_complete: snapshot.status == SnapshotStatus::Success,
-                time_ms: snapshot.time.min(meta.modified_ms),
+                time_ms: crate::snapshots::retention_time(snapshot.time, meta.modified_ms),
                 group: snapshot.group,
             }),
             Ok(None) => drop(finals.tombstones.insert(sid)),
