@@ -15,3 +15,4 @@ mod repair_records;
 mod repair_sources;
 mod roles;
 mod roundtrip;
+mod shrink;
