@@ -43,6 +43,7 @@ fn a_backup_comes_back() {
     backup.arg("--manifests").arg(manifests.parent().unwrap());
     let summary = backup.ran().expect(0).summary();
     let contract = [
+        "bytes_mended",
         "bytes_new",
         "bytes_read",
         "bytes_scanned",
@@ -233,7 +234,8 @@ fn init_says_what_it_made_once() {
     let mut init = place.bare();
     init.args(["--json", "init", "--chunker", "fixed", "--chunk-size", "1MiB", "--key-file-out"]);
     let made = init.arg(place.path("owner.key")).ran().expect(0).summary();
-    assert_eq!(fields(&made), ["format", "message_type", "recovery_key", "repository_id"]);
+    assert_eq!(fields(&made), ["format", "message_type", "recovery_key", "repository_id", "store_mode"]);
+    assert_eq!(text(&made, "store_mode"), "many");
     let config = place.json().args(["cat", "config"]).ran().expect(0).stdout;
     assert!(config.contains(&text(&made, "repository_id")), "{config}");
     let recovery = place.file("recovery.key", text(&made, "recovery_key").as_bytes());
