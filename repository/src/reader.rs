@@ -6,7 +6,7 @@ use crate::{Error, ErrorKind, Repository, Result};
 use bytes::Bytes;
 use repo_format::compress::Decompressor;
 use repo_format::layout::ObjectName;
-use repo_format::pack::{OpenTrailer, PackClass, PackContext, Row, Trailer, open_trailer};
+use repo_format::pack::{OpenTrailer, PackClass, Row, Trailer, open_trailer};
 use repo_format::record::{ALG_STRUCTURE, RecordKey};
 use repo_format::{Id, PackId};
 use std::collections::HashMap;
@@ -349,14 +349,7 @@ pub(crate) async fn open_tail(
     len: u64,
     guess: u64,
 ) -> Result<Trailer> {
-    let repo_id = repository.repo_id();
-    let context = PackContext {
-        s_d: repository.structure_key(),
-        epoch: 0,
-        repo_id: &repo_id,
-        class,
-        pack_id: &pack_id,
-    };
+    let context = repository.pack_context(class, &pack_id);
     let mut tail_len = guess.min(len);
     for _ in 0..3 {
         let range = len - tail_len..len;

@@ -9,8 +9,9 @@ use repo_format::kdf::{Secret, derive, derive_into};
 use repo_format::keys::{Bundle, Role};
 use repo_format::layout::ObjectName;
 use repo_format::map::PageKey;
+use repo_format::pack::{PackClass, PackContext};
 use repo_format::sealed::{self, Binding, Class};
-use repo_format::{RepoId, SlotId};
+use repo_format::{PackId, RepoId, SlotId};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -89,6 +90,12 @@ impl Repository {
     /// The repository's id.
     pub fn repo_id(&self) -> RepoId {
         self.inner.bundle.repo_id()
+    }
+
+    /// What seals and opens the trailer of a pack of this domain.
+    pub(crate) fn pack_context<'a>(&'a self, class: PackClass, pack_id: &'a PackId) -> PackContext<'a> {
+        let repo_id = &self.inner.config.repo_id;
+        PackContext { s_d: self.structure_key(), epoch: 0, repo_id, class, pack_id }
     }
 
     /// What the key that opened it may do.

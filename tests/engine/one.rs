@@ -8,6 +8,7 @@ use futures::stream::{BoxStream, empty};
 use repo_format::config::{Chunking, StoreMode};
 use repo_format::layout::ObjectName;
 use repo_format::{ProcessId, SnapshotId};
+use repository::backup::backup;
 use repository::forget::forget;
 use repository::progress::Progress;
 use repository::prune::{MaxUnused, PruneOptions, PruneReport, prune};
@@ -114,6 +115,19 @@ fn a_life() {
     }
     assert_eq!(names(&bench, "gc/owner", "").len(), 1, "lower owner records go");
     assert!(names(&bench, "gc/", ".plan").iter().all(|name| name.len() > 50), "records carry names");
+}
+
+#[test]
+fn packs_are_not_read_back() {
+    let bench = Bench::one(204);
+    let owner = bench.open();
+    let data = tests::data::bytes(3, 600_000);
+    let before = owner.store().stats();
+    run(backup(&owner, request(&data), &Arc::new(Progress::default()))).unwrap();
+    let after = owner.store().stats();
+    let (up, down) =
+        (after.uploaded_bytes - before.uploaded_bytes, after.downloaded_bytes - before.downloaded_bytes);
+    assert!(up > 600_000 && down < 60_000, "{up} bytes were uploaded, {down} downloaded");
 }
 
 #[test]

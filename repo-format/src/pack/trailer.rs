@@ -120,6 +120,12 @@ impl Trailer {
         Some(start..start + u64::from(self.rows.get(index)?.clen))
     }
 
+    /// The sealed bytes of record `index` in `pack`, the whole object; nothing if they lie outside.
+    pub fn sealed<'a>(&self, index: usize, pack: &'a [u8]) -> Option<&'a [u8]> {
+        let range = self.range(index)?;
+        pack.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
+    }
+
     /// Where the last record ends and the trailer begins.
     pub fn records_end(&self) -> u64 {
         self.rows.len().checked_sub(1).and_then(|last| self.range(last)).map_or(HEADER_LEN as u64, |r| r.end)

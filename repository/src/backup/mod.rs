@@ -59,12 +59,17 @@ pub async fn backup(
     for start in 0..STARTS_MAX {
         let uploaded_at_start = uploaded();
         let mut session = Session::start(repository, &request, progress, own).await?;
-        match run(&mut session, &mut request, started_ms).await {
-            Ok(Some(mut report)) => {
-                report.bytes_stored = uploaded() - uploaded_before;
-                report.bytes_mended =
-                    mended + if start == 0 { report.bytes_mended } else { uploaded() - uploaded_at_start };
-                return Ok(report);
+        let result = run(&mut session, &mut request, started_ms).await;
+        // what a first start mended, and all of a later one
+        mended += match &result {
+            _ if start > 0 => uploaded() - uploaded_at_start,
+            Ok(Some(report)) => report.bytes_mended,
+            _ => session.report.bytes_mended,
+        };
+        match result {
+            Ok(Some(report)) => {
+                let bytes_stored = uploaded() - uploaded_before;
+                return Ok(BackupReport { bytes_stored, bytes_mended: mended, ..report });
             }
             Ok(None) if request.is_read_once() => {
                 let what =
@@ -86,8 +91,6 @@ pub async fn backup(
                 return Err(error);
             }
         }
-        // what a first start mended, and all of a later one
-        mended += if start == 0 { session.report.bytes_mended } else { uploaded() - uploaded_at_start };
     }
     Err(Error::Conflict {
         what: format!("prunes have overtaken this backup {STARTS_MAX} times; run it again"),

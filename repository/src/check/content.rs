@@ -4,7 +4,7 @@ use super::report::{AS_WRITTEN, describe_format};
 use crate::Repository;
 use crate::index::{Index, PackInfo};
 use repo_format::compress::Decompressor;
-use repo_format::pack::{OpenTrailer, PackClass, PackContext, Row, Trailer, open_trailer, scrub};
+use repo_format::pack::{OpenTrailer, PackClass, Row, Trailer, open_trailer, scrub};
 use repo_format::record::{RecordKey, RecordType};
 use repo_format::{Error as FormatError, ErrorKind, Id, PackId};
 use std::collections::BTreeSet;
@@ -106,14 +106,7 @@ pub(crate) fn remains(
         Whole { repository, index: &index, class, pack_id, indexed: None, foreign_domains: false, bytes };
     let flaws = whole.check();
     let why = flaws.first()?.found.clone();
-    let repo_id = repository.repo_id();
-    let context = PackContext {
-        s_d: repository.structure_key(),
-        epoch: 0,
-        repo_id: &repo_id,
-        class,
-        pack_id: &pack_id,
-    };
+    let context = repository.pack_context(class, &pack_id);
     let trailer = match open_trailer(&context, bytes, bytes.len() as u64) {
         Ok(OpenTrailer::Done(trailer, _)) => Some(trailer),
         _ => None,
@@ -144,14 +137,7 @@ impl Whole<'_> {
     /// Everything that is wrong with it: each bit of the object counts.
     pub(super) fn check(&self) -> Vec<Flaw> {
         let scrubbed = scrub(self.bytes, self.pack_id);
-        let repo_id = self.repository.repo_id();
-        let context = PackContext {
-            s_d: self.repository.structure_key(),
-            epoch: 0,
-            repo_id: &repo_id,
-            class: self.class,
-            pack_id: &self.pack_id,
-        };
+        let context = self.repository.pack_context(self.class, &self.pack_id);
         let whole = |error: &FormatError| vec![Flaw::of_pack("damaged", describe_format(error))];
         match (open_trailer(&context, self.bytes, self.bytes.len() as u64), scrubbed) {
             (Ok(OpenTrailer::Done(trailer, _)), scrubbed) => {
@@ -194,10 +180,7 @@ impl Whole<'_> {
                 }
                 None => continue,
             };
-            let range = trailer.range(n);
-            let range =
-                range.and_then(|r| Some(usize::try_from(r.start).ok()?..usize::try_from(r.end).ok()?));
-            let sealed = range.and_then(|range| self.bytes.get(range)).unwrap_or_default();
+            let sealed = trailer.sealed(n, self.bytes).unwrap_or_default();
             if let Err(error) = key.open(row, sealed, &mut tools, &mut plain) {
                 flaws.push(Flaw::of_record(&row.id, &error));
             } else if let Some(found) = self.other_id(row, &plain) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use repo_format::compress::Decompressor;
 use repo_format::index::{ENTRIES_PER_BLOCK, Entry, PackRow, Run, RunBlocks, RunHead};
 use repo_format::layout::ObjectName;
-use repo_format::pack::{OpenTrailer, PackClass, PackContext, Trailer, open_trailer, scrub};
+use repo_format::pack::{OpenTrailer, PackClass, Trailer, open_trailer, scrub};
 use repo_format::record::{RecordKey, RecordType};
 use repo_format::{ErrorKind as FormatKind, Id};
 
@@ -37,13 +37,7 @@ impl OpenRun {
     pub(crate) fn open(repository: &Repository, file: &RunFile, object: &Bytes) -> Result<Option<Self>> {
         let name = file.name();
         let repo_id = repository.repo_id();
-        let context = PackContext {
-            s_d: repository.structure_key(),
-            epoch: 0,
-            repo_id: &repo_id,
-            class: PackClass::Index,
-            pack_id: &file.pack_id,
-        };
+        let context = repository.pack_context(PackClass::Index, &file.pack_id);
         let trailer = match open_trailer(&context, object, object.len() as u64) {
             Ok(OpenTrailer::Done(trailer, _)) => trailer,
             Ok(OpenTrailer::NeedTail(_)) => return Err(Error::damage(name, "ends before its trailer")),
@@ -112,11 +106,7 @@ impl OpenRun {
 impl Sealed {
     /// The plain content of a record.
     fn open(&mut self, n: usize, name: &ObjectName) -> Result<&[u8]> {
-        let range = self
-            .trailer
-            .range(n)
-            .and_then(|r| Some(usize::try_from(r.start).ok()?..usize::try_from(r.end).ok()?));
-        let (row, sealed) = (self.trailer.rows().get(n), range.and_then(|range| self.object.get(range)));
+        let (row, sealed) = (self.trailer.rows().get(n), self.trailer.sealed(n, &self.object));
         let (Some(row), Some(sealed)) = (row, sealed) else {
             return Err(Error::damage(name, "a record lies outside the object"));
         };

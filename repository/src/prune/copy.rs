@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::{Error, ErrorKind, Repository, Result};
 use bytes::Bytes;
 use repo_format::layout::ObjectName;
-use repo_format::pack::{OpenTrailer, PackContext, Trailer, open_trailer, scrub};
+use repo_format::pack::{OpenTrailer, Trailer, open_trailer, scrub};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,12 +70,7 @@ async fn take(repository: &Repository, copier: &mut Copier<'_>, pack: &PackInfo,
     let opened = repository.exec().cpu(move || open_whole(&worker, &info, &bytes));
     let trailer = opened.await??;
     for (n, row) in trailer.rows().iter().enumerate().filter(|(n, _)| Confirmed::is_set(rows, *n)) {
-        let range = trailer
-            .range(n)
-            .and_then(|range| Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?));
-        let sealed = range.and_then(|range| object.get(range));
-        let key = trailer.key_of(row);
-        let (Some(sealed), Some(key)) = (sealed, key) else {
+        let (Some(sealed), Some(key)) = (trailer.sealed(n, &object), trailer.key_of(row)) else {
             return Err(Error::damage(name, "a record lies outside the object"));
         };
         copier.push(pack.class, key, row, sealed).await?;
@@ -87,14 +82,7 @@ async fn take(repository: &Repository, copier: &mut Copier<'_>, pack: &PackInfo,
 fn open_whole(repository: &Repository, pack: &PackInfo, object: &Bytes) -> Result<Trailer> {
     let name = ObjectName::pack(pack.class, pack.pack_id);
     scrub(object, pack.pack_id).named(name)?;
-    let repo_id = repository.repo_id();
-    let context = PackContext {
-        s_d: repository.structure_key(),
-        epoch: 0,
-        repo_id: &repo_id,
-        class: pack.class,
-        pack_id: &pack.pack_id,
-    };
+    let context = repository.pack_context(pack.class, &pack.pack_id);
     match open_trailer(&context, object, object.len() as u64).named(name)? {
         OpenTrailer::Done(trailer, _) => Ok(trailer),
         OpenTrailer::NeedTail(_) => Err(Error::damage(name, "ends before its trailer")),

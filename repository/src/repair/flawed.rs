@@ -7,7 +7,7 @@ use crate::vfs::is_damage;
 use crate::{Repository, Result};
 use bytes::Bytes;
 use repo_format::layout::ObjectName;
-use repo_format::pack::{FOOTER_LEN, OpenTrailer, PackClass, PackContext, Row, Trailer, open_trailer};
+use repo_format::pack::{FOOTER_LEN, OpenTrailer, PackClass, Row, Trailer, open_trailer};
 use repo_format::record::KeyRow;
 use std::collections::BTreeSet;
 
@@ -96,14 +96,7 @@ impl Good {
             let trailer = found.trailer.filter(|_| can_tell(repository, class));
             return Ok(trailer.map(|trailer| Good { bytes, trailer, bad: found.bad }));
         }
-        let repo_id = repository.repo_id();
-        let context = PackContext {
-            s_d: repository.structure_key(),
-            epoch: 0,
-            repo_id: &repo_id,
-            class,
-            pack_id: &pack_id,
-        };
+        let context = repository.pack_context(class, &pack_id);
         Ok(match open_trailer(&context, &bytes, bytes.len() as u64) {
             Ok(OpenTrailer::Done(trailer, _)) => Some(Good { bytes, trailer, bad: BTreeSet::new() }),
             _ => None,
@@ -114,9 +107,7 @@ impl Good {
     pub(super) fn records(&self) -> impl Iterator<Item = (&Row, &KeyRow, &[u8])> {
         let rows = self.trailer.rows().iter().enumerate();
         rows.filter(|(_, row)| !self.bad.contains(&row.id.short())).filter_map(|(n, row)| {
-            let range = self.trailer.range(n)?;
-            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
-            Some((row, self.trailer.key_of(row)?, self.bytes.get(range)?))
+            Some((row, self.trailer.key_of(row)?, self.trailer.sealed(n, &self.bytes)?))
         })
     }
 }

@@ -176,8 +176,11 @@ impl Seeker<'_> {
         };
         let range = span(group);
         for holder in self.foreign.holders(&map.stream, first.range().end) {
+            if open.is_empty() {
+                break;
+            }
             let Some(extents) = self.foreign.extents(holder, &range).await? else { continue };
-            if open.is_empty() || seen.contains(&extents) {
+            if seen.contains(&extents) {
                 continue;
             }
             let mut built = Built::default();

@@ -215,21 +215,27 @@ impl Store {
     /// On a store that ignores conditions an object that can be seen is not replaced, and what was put is
     /// read back. Two that race may both be told that they won: nothing may rest on one winner there.
     pub async fn put(&self, name: &ObjectName, payload: PutPayload) -> Result<Put> {
-        let path = name.to_string();
-        let len = payload.content_length() as u64;
-        if !self.is_conditional
-            && let Some(found) = self.get(name).await?
-        {
+        if self.is_conditional {
+            return self.send(name, payload).await;
+        }
+        if let Some(found) = self.get(name).await? {
             return Ok(if same_bytes(&found, &payload) { Put::Created } else { Put::Taken });
         }
+        self.send(name, payload.clone()).await?;
+        Ok(match self.get(name).await? {
+            Some(found) if !same_bytes(&found, &payload) => Put::Taken,
+            // or removed since, by somebody who went on from it
+            _ => Put::Created,
+        })
+    }
+
+    /// The put, as often as it takes.
+    async fn send(&self, name: &ObjectName, payload: PutPayload) -> Result<Put> {
+        let path = name.to_string();
+        let len = payload.content_length() as u64;
         let sent = self.retried("put", &path, len, || self.driver.put_new(&path, payload.clone())).await;
         match sent {
-            Ok(()) if self.is_conditional => {}
-            Ok(()) => match self.get(name).await? {
-                Some(found) if !same_bytes(&found, &payload) => return Ok(Put::Taken),
-                // or removed since, by somebody who went on from it
-                _ => {}
-            },
+            Ok(()) => {}
             Err(Error::Store(StoreError { cause: DriverError::Exists, .. })) => {
                 match self.get_met(name).await? {
                     Some(found) if same_bytes(&found, &payload) => {}
@@ -255,9 +261,10 @@ impl Store {
         Ok(None)
     }
 
-    /// Puts an object whose name was drawn at random: anything but success is an error.
+    /// Puts an object whose name was drawn at random: anything but success is an error. Nobody else has the
+    /// name, so there is nothing to look at before or after, condition or not: packs are large.
     pub async fn put_unique(&self, name: &ObjectName, payload: PutPayload) -> Result<()> {
-        match self.put(name, payload).await {
+        match self.send(name, payload).await {
             Ok(Put::Created) => Ok(()),
             Ok(Put::Taken) => Err(self.error("put", &name.to_string(), DriverError::Exists)),
             // an earlier try had its effect, and somebody has removed the object since
