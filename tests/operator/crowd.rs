@@ -69,3 +69,21 @@ fn killed_at_any_moment() {
         lab.assert_restores(snapshot, "shop/data", image);
     }
 }
+
+#[test]
+fn a_prune_lets_a_backup_go_first() {
+    let mut lab = Lab::local();
+    lab.file("password", "over the side");
+    lab.run("key add --role owner --new-password-file password").ok();
+    let image = lab.file("image", [7; 5000]);
+    // the child inherits what the thread that starts it has, as others do
+    lab.set("ORLOP_PASSWORD_COMMAND", "nice >nice; cat password");
+    let nice = |verb: &[&str]| {
+        Ran::of(&lab.command(binary()).args(verb).output().unwrap()).ok();
+        let text = std::fs::read_to_string(lab.path("nice")).unwrap();
+        text.trim().parse::<i32>().unwrap()
+    };
+    let volume = format!("web/data={}", image.display());
+    let backup = nice(&["backup", "--volume", &volume]);
+    assert_eq!(nice(&["prune"]), (backup + 10).min(19));
+}

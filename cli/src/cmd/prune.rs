@@ -73,8 +73,8 @@ pub(super) async fn prune(
 fn tell(context: &Context, report: &PruneReport, dry_run: bool) -> Result<(), Failure> {
     let (output, plan) = (context.output, &report.plan);
     output.told(format!(
-        "{} packs, {}: {} needed, {} stay unused",
-        plan.packs_total,
+        "{}, {}: {} needed, {} stay unused",
+        text::count(plan.packs_total, "pack"),
         text::bytes(plan.bytes_total),
         text::bytes(plan.bytes_used),
         text::bytes(plan.bytes_unused_after)
