@@ -1,12 +1,14 @@
 //! The engine as the command line runs it, timed.
 
 use crate::report::Rate;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use repo_format::config::Chunking;
 use repo_format::keys::keyfile;
 use repository::backup::{BackupReport, BackupRequest, VolumeInput, backup};
 use repository::init::{InitOptions, init};
 use repository::progress::Progress;
+use repository::restore::{RestoreRequest, RestoreVolume, restore};
+use repository::snapshots;
 use repository::source::{FileSource, VolumeSource};
 use repository::store::{Driver, MemoryDriver};
 use repository::{Credential, Env, Exec, Repository};
@@ -79,5 +81,26 @@ impl Engine {
             "a backup that read everything expected"
         );
         Ok(Run { rate: Rate { bytes: report.bytes_read, time }, report })
+    }
+
+    /// Opens the repository by its key and restores the newest snapshot's volume to a new file.
+    pub fn restore(&self, driver: &Arc<dyn Driver>, key: &str, target: &Path) -> Result<Rate> {
+        let credential = Credential::KeyFile(keyfile::parse(key)?);
+        let progress = Arc::new(Progress::default());
+        let start = Instant::now();
+        let report = self.runtime.block_on(async {
+            let repository = Repository::open(driver.clone(), &self.exec, &self.env, &credential).await?;
+            let (entries, _) = snapshots::list(&repository).await?;
+            let snapshot = entries.into_iter().next_back().context("no snapshot")?.snapshot;
+            let request = RestoreRequest {
+                snapshot,
+                volumes: vec![RestoreVolume { name: "bench/image".into(), target: target.to_owned() }],
+                force: false,
+                verify: false,
+                allow_damaged: false,
+            };
+            anyhow::Ok(restore(&repository, request, &progress).await?)
+        })?;
+        Ok(Rate { bytes: report.bytes_written, time: start.elapsed() })
     }
 }

@@ -5,13 +5,14 @@
 //! measured against this.
 
 use crate::image::Image;
-use crate::packs::{OpenPack, Sink};
+use crate::packs::{KeptPack, OpenPack, Sink};
 use crate::{Keys, entries, params};
 use anyhow::{Context, Result, ensure};
 use chunker::blocks::{Cut, Scratch, cut_segment};
 use hashbrown::HashSet;
 use repo_format::Id;
 use repo_format::compress::Compressor;
+use repo_format::map::LeafEntry;
 use repo_format::record::{PlainRecord, RecordType};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,8 +54,22 @@ pub enum Mode<'a> {
         /// Where packs go.
         out: Option<&'a Path>,
     },
+    /// As `Initial`, and packs and cuts are kept, to be restored.
+    Kept {
+        /// zstd level.
+        level: i32,
+    },
     /// All is read, cut and hashed, and found to have these page ids.
     Unchanged(&'a [Id]),
+}
+
+/// What [`Mode::Kept`] keeps.
+#[derive(Default)]
+pub struct Kept {
+    /// Full packs.
+    pub packs: Vec<KeptPack>,
+    /// Segments by number, with their chunks and holes.
+    pub segments: Vec<(u64, Vec<LeafEntry>)>,
 }
 
 /// What one run of the loop did.
@@ -74,6 +89,11 @@ pub struct Run {
 
 /// Runs the loop once over the whole image.
 pub fn run(image: &Image, keys: &Keys, threads: usize, mode: Mode<'_>) -> Result<Run> {
+    run_kept(image, keys, threads, mode).map(|(run, _)| run)
+}
+
+/// As [`run`], with what it kept.
+pub fn run_kept(image: &Image, keys: &Keys, threads: usize, mode: Mode<'_>) -> Result<(Run, Kept)> {
     let (claims, next) = (Claims::new(), AtomicU64::new(0));
     let start = Instant::now();
     let parts = on_threads(threads, |lane| {
@@ -87,13 +107,16 @@ pub fn run(image: &Image, keys: &Keys, threads: usize, mode: Mode<'_>) -> Result
         }
     })?;
     let mut sum = Run { time: start.elapsed(), ..Run::default() };
-    for part in parts {
+    let mut kept = Kept::default();
+    for (part, mut its) in parts {
+        kept.packs.append(&mut its.packs);
+        kept.segments.append(&mut its.segments);
         sum.read_len += part.read_len;
         sum.new_len += part.new_len;
         sum.stored_len += part.stored_len;
         sum.pack_count += part.pack_count;
     }
-    Ok(sum)
+    Ok((sum, kept))
 }
 
 /// Runs `work` on so many threads at once, and gives all results or the first error.
@@ -119,17 +142,19 @@ struct Worker<'a> {
     buffer: Vec<u8>,
     scratch: Scratch,
     cuts: Vec<Cut>,
-    entries: Vec<repo_format::map::LeafEntry>,
+    entries: Vec<LeafEntry>,
     compressor: Compressor,
     pack: OpenPack<'a>,
     sink: Sink,
     run: Run,
+    segments: Vec<(u64, Vec<LeafEntry>)>,
 }
 
 impl<'a> Worker<'a> {
     fn new(image: &'a Image, keys: &'a Keys, claims: &'a Claims, lane: u8, mode: Mode<'a>) -> Result<Self> {
         let sink = match mode {
             Mode::Initial { out: Some(dir), .. } => Sink::dir(dir, lane),
+            Mode::Kept { .. } => Sink::keep(),
             _ => Sink::memory(),
         };
         Ok(Worker {
@@ -146,6 +171,7 @@ impl<'a> Worker<'a> {
             pack: OpenPack::new(keys, lane),
             sink,
             run: Run::default(),
+            segments: Vec::new(),
         })
     }
 
@@ -158,6 +184,11 @@ impl<'a> Worker<'a> {
         }
         match self.mode {
             Mode::Initial { level, .. } => self.seal(level),
+            Mode::Kept { level } => {
+                entries(&self.cuts, &mut self.entries);
+                self.segments.push((number, self.entries.clone()));
+                self.seal(level)
+            }
             Mode::Unchanged(parent) => {
                 entries(&self.cuts, &mut self.entries);
                 let id = self.keys.page.leaf_id(&self.entries)?;
@@ -185,11 +216,11 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Run> {
+    fn finish(mut self) -> Result<(Run, Kept)> {
         self.pack.finish(&mut self.sink)?;
         self.sink.finish()?;
         self.run.stored_len = self.sink.stored_len;
         self.run.pack_count = self.sink.pack_count;
-        Ok(self.run)
+        Ok((self.run, Kept { packs: self.sink.into_kept(), segments: self.segments }))
     }
 }

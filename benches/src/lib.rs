@@ -2,7 +2,7 @@
 //!
 //! - `make-image` builds a file system image of real files to measure on.
 //! - `limits` runs the [`fused`] loop, a backup without a store, and compares it with its [`kernels`].
-//! - `pipeline` runs the engine and the fused loop in turns.
+//! - `pipeline` runs the engine and the fused loop in turns; [`unpack`] is the loop of a restore.
 //! - `synthetic` makes a repository of any size, which `prune` is measured on.
 //!
 //! All of them want a quiet machine and say what load they saw.
@@ -18,6 +18,7 @@ pub mod process;
 pub mod prune;
 pub mod report;
 pub mod synthetic;
+pub mod unpack;
 
 use chunker::BlockKeys;
 use chunker::blocks::{BlockParams, Cut};

@@ -99,13 +99,14 @@ impl<'a> OpenPack<'a> {
         self.hash();
         let rows = std::mem::take(&mut self.rows);
         let Some(first) = rows.first().copied() else { return Ok(()) };
+        let kept_rows = if sink.kept.is_some() { rows.clone() } else { Vec::new() };
         let tail = seal_tail(self.keys, self.pack_id, self.hasher.finish(), rows)?;
         let sealed = self.bytes.get(HEADER_LEN..HEADER_LEN + first.clen as usize).unwrap_or_default();
         self.keys.session.record_key().open(&first, sealed, &mut self.decompressor, &mut self.plain)?;
         self.bytes.extend_from_slice(&tail);
         let number = u128::from_le_bytes(self.pack_id.0).wrapping_add(1 << 64);
         self.pack_id = PackId(number.to_le_bytes());
-        let buffer = sink.take(std::mem::take(&mut self.bytes))?;
+        let buffer = sink.take(std::mem::take(&mut self.bytes), &kept_rows)?;
         self.reset(buffer);
         Ok(())
     }
@@ -138,6 +139,15 @@ pub struct Sink {
     /// How many packs.
     pub pack_count: u64,
     writer: Option<Writer>,
+    kept: Option<Vec<KeptPack>>,
+}
+
+/// A pack that stays in memory, to be read again.
+pub struct KeptPack {
+    /// The whole pack.
+    pub bytes: Vec<u8>,
+    /// Its records, the first behind the header.
+    pub rows: Vec<Row>,
 }
 
 impl Sink {
@@ -151,10 +161,24 @@ impl Sink {
         Sink { writer: Some(Writer::start(dir.to_owned(), lane)), ..Self::default() }
     }
 
+    /// Packs are kept.
+    pub fn keep() -> Self {
+        Sink { kept: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// The packs that were kept.
+    pub fn into_kept(self) -> Vec<KeptPack> {
+        self.kept.unwrap_or_default()
+    }
+
     /// Takes a pack, and gives a buffer for the next.
-    fn take(&mut self, pack: Vec<u8>) -> Result<Vec<u8>> {
+    fn take(&mut self, pack: Vec<u8>, rows: &[Row]) -> Result<Vec<u8>> {
         self.stored_len += pack.len() as u64;
         self.pack_count += 1;
+        if let Some(kept) = &mut self.kept {
+            kept.push(KeptPack { bytes: pack, rows: rows.to_vec() });
+            return Ok(Vec::new());
+        }
         match &mut self.writer {
             None => Ok(pack),
             Some(writer) => writer.take(pack),

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-type Objects = BTreeMap<String, (Bytes, u64)>;
+/// Parts as they were put, and when: a pack is not copied on its way in.
+type Object = (PutPayload, u64);
+type Objects = BTreeMap<String, Object>;
 
 /// Objects in a sorted map. Clones share them.
 #[derive(Clone)]
@@ -42,6 +44,10 @@ impl MemoryDriver {
         MemoryDriver { objects: Arc::new(Mutex::new(objects)), ..self.clone() }
     }
 
+    fn object(&self, name: &str) -> Option<Object> {
+        self.objects().get(name).cloned()
+    }
+
     /// Names of all objects, in order.
     pub fn names(&self) -> Vec<String> {
         self.objects().keys().cloned().collect()
@@ -49,15 +55,15 @@ impl MemoryDriver {
 
     /// An object's bytes.
     pub fn bytes(&self, name: &str) -> Option<Bytes> {
-        self.objects().get(name).map(|(bytes, _)| bytes.clone())
+        self.object(name).map(|(payload, _)| payload.into())
     }
 
     /// Damages, replaces or plants an object, as its store's owner could.
     pub fn tamper(&self, name: &str, bytes: impl Into<Bytes>) {
         let now_ms = self.clock.now_ms();
         let mut objects = self.objects();
-        let entry = objects.entry(name.to_owned()).or_insert((Bytes::new(), now_ms));
-        entry.0 = bytes.into();
+        let entry = objects.entry(name.to_owned()).or_insert((PutPayload::new(), now_ms));
+        entry.0 = PutPayload::from_bytes(bytes.into());
     }
 
     /// Loses an object.
@@ -77,7 +83,7 @@ impl Driver for MemoryDriver {
         if objects.contains_key(name) && !self.ignores_conditions {
             return now(Err(DriverError::Exists));
         }
-        objects.insert(name.to_owned(), (payload.into(), now_ms));
+        objects.insert(name.to_owned(), (payload, now_ms));
         now(Ok(()))
     }
 
@@ -86,11 +92,12 @@ impl Driver for MemoryDriver {
         name: &'a str,
         range: Option<Range<u64>>,
     ) -> BoxFuture<'a, Result<Bytes, DriverError>> {
-        let Some(bytes) = self.bytes(name) else { return now(Err(DriverError::NotFound)) };
-        let Some(range) = range else { return now(Ok(bytes)) };
-        let clip = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
+        let Some((payload, _)) = self.object(name) else { return now(Err(DriverError::NotFound)) };
+        let len = payload.content_length();
+        let Some(range) = range else { return now(Ok(payload.into())) };
+        let clip = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(len);
         let (start, end) = (clip(range.start), clip(range.end));
-        now(Ok(bytes.slice(start.min(end)..end)))
+        now(Ok(slice(&payload, start.min(end)..end)))
     }
 
     fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>> {
@@ -118,6 +125,33 @@ impl Driver for MemoryDriver {
     }
 }
 
-fn meta(name: &str, (bytes, modified_ms): &(Bytes, u64)) -> ObjectMeta {
-    ObjectMeta { name: name.to_owned(), len: bytes.len() as u64, modified_ms: *modified_ms }
+fn meta(name: &str, (payload, modified_ms): &Object) -> ObjectMeta {
+    ObjectMeta { name: name.to_owned(), len: payload.content_length() as u64, modified_ms: *modified_ms }
+}
+
+/// A range within a payload; copied only if it lies in several of its parts.
+fn slice(payload: &PutPayload, range: Range<usize>) -> Bytes {
+    let mut parts = Vec::new();
+    let mut part_start = 0;
+    for part in payload {
+        let (start, end) = (range.start.max(part_start), range.end.min(part_start + part.len()));
+        if start < end {
+            parts.push(part.slice(start - part_start..end - part_start));
+        }
+        part_start += part.len();
+    }
+    parts.into_iter().collect::<PutPayload>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_out_of_the_parts() {
+        let payload: PutPayload = ["abc", "", "de", "fghi"].into_iter().map(Bytes::from).collect();
+        for (start, end) in (0..=9).flat_map(|start| (start..=9).map(move |end| (start, end))) {
+            assert_eq!(slice(&payload, start..end), b"abcdefghi"[start..end].to_vec(), "{start}..{end}");
+        }
+    }
 }
