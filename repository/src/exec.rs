@@ -140,6 +140,37 @@ impl Exec {
         async { result.await.map_err(|_| Error::Internal { what: "a reader ended without a result".into() }) }
     }
 
+    /// Reads, then computes: on a CPU thread alone if `at_hand` finds all in memory, else `read` waits in the kernel and
+    /// `compute` takes on what it gives. The caller is woken once, at the end: each wake costs as much as a small read.
+    ///
+    /// Inline it runs when it is awaited.
+    pub fn read_and_compute<A, T>(
+        &self,
+        at_hand: impl FnOnce() -> Option<T> + Send + 'static,
+        read: impl FnOnce() -> A + Send + 'static,
+        compute: impl FnOnce(A) -> T + Send + 'static,
+    ) -> BoxFuture<'static, Result<T>>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
+        let (Mode::Threads(pool), Ok(handle)) = (&self.mode, tokio::runtime::Handle::try_current()) else {
+            return Box::pin(async { Ok(at_hand().unwrap_or_else(|| compute(read()))) });
+        };
+        let (done, result) = oneshot::channel();
+        let cpu = pool.clone();
+        pool.spawn(move || match at_hand() {
+            Some(value) => drop(done.send(value)),
+            None => drop(handle.spawn_blocking(move || {
+                let input = read();
+                cpu.spawn(move || drop(done.send(compute(input))));
+            })),
+        });
+        Box::pin(async {
+            result.await.map_err(|_| Error::Internal { what: "a worker ended without a result".into() })
+        })
+    }
+
     /// Starts an asynchronous piece of work that goes on while the caller does something else.
     ///
     /// Dropping the answer ends the work at its next wait. Inline it runs when it is awaited.

@@ -1,7 +1,7 @@
 //! A volume: units are read and sealed side by side, and taken in order.
 
 use super::parent::LeafIds;
-use super::sealer::Sealed;
+use super::sealer::{Sealed, Sealer};
 use super::session::Session;
 use crate::source::BlockSource;
 use crate::{Error, Result};
@@ -11,13 +11,11 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use repo_format::Id;
 use repo_format::map::{LeafEntry, VolumeMapBuilder};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is read and sealed in one go where segments are larger and their cuts are fixed.
 const UNIT_LEN: u64 = 4 << 20;
-
-/// Buffers of one volume, used again and again.
-type Buffers = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// A unit: a segment, or a part of one that begins at a cut.
 struct Unit {
@@ -50,7 +48,7 @@ pub(super) async fn backup_blocks(
     let map_error = |source| Error::Format { object: name.to_owned(), source };
     let mut map =
         VolumeMapBuilder::new(repository.page_key().clone(), segment_len, volume_len).map_err(map_error)?;
-    let buffers = Buffers::default();
+    let shared = Arc::<Shared>::default();
     let width = session.limits.units(unit_len);
     let mut running: FuturesOrdered<BoxFuture<'static, Result<UnitDone>>> = FuturesOrdered::new();
     let mut segment: Vec<LeafEntry> = Vec::new();
@@ -64,7 +62,7 @@ pub(super) async fn backup_blocks(
             let page = if at_segment { parent.next().await? } else { None };
             let whole = at_segment && offset + len == segment_end;
             let unit = Unit { offset, len: as_len(len)?, parent: page.filter(|_| whole) };
-            running.push_back(start_unit(session, name, &source, params, unit, &buffers));
+            running.push_back(start_unit(session, name, &source, params, unit, &shared));
             offset += len;
         }
         let Some(next) = exec.unless_cancelled(async { running.next().await.transpose() }).await? else {
@@ -107,43 +105,110 @@ fn start_unit(
     source: &Arc<dyn BlockSource>,
     params: BlockParams,
     unit: Unit,
-    buffers: &Buffers,
+    shared: &Arc<Shared>,
 ) -> BoxFuture<'static, Result<UnitDone>> {
-    let (exec, sealer) = (session.repository.exec().clone(), session.sealer.clone());
-    let (source, buffers, name) = (source.clone(), buffers.clone(), name.to_owned());
-    let work = exec.clone();
-    exec.spawn(async move {
-        let (offset, len) = (unit.offset, unit.len);
-        let pooled = buffers.clone();
-        let (read, buffer) = work
-            .blocking(move || {
-                // taken when it is needed: fewer buffers are in use, and warm ones
-                let mut buffer = pool(&pooled).pop().unwrap_or_default();
-                let read = read_unit(&*source, offset, len, &mut buffer);
-                (read, buffer)
-            })
-            .await?;
-        let read_len = read.map_err(|(offset, cause)| Error::Source {
-            name,
-            what: "reading failed",
-            offset,
-            source: cause,
-        })?;
-        if read_len == 0 && len > 0 {
-            pool(&buffers).push(buffer);
-            let entries = hole_entries(params, len);
-            let sealed = Sealed { entries, ..Sealed::default() };
-            return Ok(UnitDone { sealed, len: len as u64, read_len });
-        }
-        let (sealed, buffer) =
-            work.cpu(move || (sealer.segment(params, &buffer, unit.parent.as_ref()), buffer)).await?;
-        pool(&buffers).push(buffer);
-        Ok(UnitDone { sealed: sealed?, len: len as u64, read_len })
-    })
+    let unit = Arc::new(Job {
+        unit,
+        source: source.clone(),
+        sealer: session.sealer.clone(),
+        params,
+        shared: shared.clone(),
+    });
+    let (name, waits, seals) = (name.to_owned(), unit.clone(), unit.clone());
+    let done = session.repository.exec().read_and_compute(
+        // by the thread that hashes it: its caches then hold it, and nothing is handed over
+        move || unit.at_hand(),
+        move || waits.read(),
+        move |(read, buffer)| match read {
+            Ok(read_len) => seals.seal(read_len, buffer),
+            Err((offset, source)) => Err(Error::Source { name, what: "reading failed", offset, source }),
+        },
+    );
+    Box::pin(async { done.await? })
 }
 
-fn pool(buffers: &Buffers) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
-    buffers.lock().unwrap_or_else(PoisonError::into_inner)
+/// A unit on its way.
+struct Job {
+    unit: Unit,
+    source: Arc<dyn BlockSource>,
+    sealer: Arc<Sealer>,
+    params: BlockParams,
+    shared: Arc<Shared>,
+}
+
+impl Job {
+    /// Reads the unit if all of it is in memory, and seals it; nothing if it is not.
+    fn at_hand(&self) -> Option<Result<UnitDone>> {
+        let (unit, shared) = (&self.unit, &self.shared);
+        if !shared.may_be_at_hand() {
+            return None;
+        }
+        let mut buffer = shared.take();
+        let read_len = read_at_hand(&*self.source, unit.offset, unit.len, &mut buffer);
+        shared.note_at_hand(read_len.is_some());
+        match read_len {
+            Some(read_len) => Some(self.seal(read_len, buffer)),
+            None => {
+                shared.give(buffer);
+                None
+            }
+        }
+    }
+
+    /// Waits for the unit. The buffer is taken only now: fewer are in use, and warm ones.
+    fn read(&self) -> (Result<u64, (u64, io::Error)>, Vec<u8>) {
+        let mut buffer = self.shared.take();
+        let read = read_unit(&*self.source, self.unit.offset, self.unit.len, &mut buffer);
+        (read, buffer)
+    }
+
+    fn seal(&self, read_len: u64, buffer: Vec<u8>) -> Result<UnitDone> {
+        let len = self.unit.len;
+        let sealed = if read_len == 0 && len > 0 {
+            Ok(Sealed { entries: hole_entries(self.params, len), ..Sealed::default() })
+        } else {
+            self.sealer.segment(self.params, &buffer, self.unit.parent.as_ref())
+        };
+        self.shared.give(buffer);
+        Ok(UnitDone { sealed: sealed?, len: len as u64, read_len })
+    }
+}
+
+/// What the units of a volume share.
+#[derive(Default)]
+struct Shared {
+    /// Used again and again.
+    buffers: Mutex<Vec<Vec<u8>>>,
+    /// Units in a row that were not in memory.
+    at_hand_misses: AtomicUsize,
+}
+
+impl Shared {
+    fn take(&self) -> Vec<u8> {
+        self.buffers().pop().unwrap_or_default()
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        self.buffers().push(buffer);
+    }
+
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_at_hand(&self, hit: bool) {
+        let misses = if hit { 0 } else { self.at_hand_misses.load(Ordering::Relaxed) + 1 };
+        self.at_hand_misses.store(misses, Ordering::Relaxed);
+    }
+
+    /// After a miss only every eighth unit is tried: a volume lies in memory as a whole or hardly at all.
+    fn may_be_at_hand(&self) -> bool {
+        let misses = self.at_hand_misses.load(Ordering::Relaxed);
+        if !misses.is_multiple_of(8) {
+            self.at_hand_misses.fetch_add(1, Ordering::Relaxed);
+        }
+        misses.is_multiple_of(8)
+    }
 }
 
 /// Fills `buffer` with a unit and says how much was read; nothing is read of a hole.
@@ -155,21 +220,42 @@ fn read_unit(
     len: usize,
     buffer: &mut Vec<u8>,
 ) -> Result<u64, (u64, io::Error)> {
-    let end = offset + len as u64;
-    let data = source.next_data(offset).map_err(|e| (offset, e))?.min(end);
-    if data == end {
+    let skip = leading_hole(source, offset, len).map_err(|e| (offset, e))?;
+    if skip == len {
         return Ok(0);
     }
-    // a grid of blocks is kept: the leading hole is cut short to whole blocks
-    let skip = (data - offset) / chunker::BLOCK_LEN as u64 * chunker::BLOCK_LEN as u64;
-    let skip_len = usize::try_from(skip).unwrap_or(0);
-    buffer.resize(len, 0);
-    let (hole, rest) = buffer.split_at_mut(skip_len);
-    hole.fill(0);
-    match source.read_at(offset + skip, rest) {
+    let rest = zero_leading(buffer, len, skip);
+    let start = offset + skip as u64;
+    match source.read_at(start, rest) {
         Ok(()) => Ok(rest.len() as u64),
-        Err(cause) => Err(first_unreadable(source, offset + skip, rest, cause)),
+        Err(cause) => Err(first_unreadable(source, start, rest, cause)),
     }
+}
+
+/// As [`read_unit`], if all of it is in memory; nothing if some of it is not, or cannot be read.
+fn read_at_hand(source: &dyn BlockSource, offset: u64, len: usize, buffer: &mut Vec<u8>) -> Option<u64> {
+    let skip = leading_hole(source, offset, len).ok()?;
+    if skip == len {
+        return Some(0);
+    }
+    let rest = zero_leading(buffer, len, skip);
+    let filled = source.read_at_hand(offset + skip as u64, rest);
+    (filled == rest.len()).then_some(filled as u64)
+}
+
+/// Length of the hole that a unit begins with, in whole blocks unless it is all of the unit.
+fn leading_hole(source: &dyn BlockSource, offset: u64, len: usize) -> io::Result<usize> {
+    let data = source.next_data(offset)?.saturating_sub(offset);
+    let hole = usize::try_from(data).unwrap_or(len).min(len);
+    Ok(if hole == len { len } else { hole / chunker::BLOCK_LEN * chunker::BLOCK_LEN })
+}
+
+/// `buffer` with room for a unit whose first `skip` bytes are zeros; gives the rest.
+fn zero_leading(buffer: &mut Vec<u8>, len: usize, skip: usize) -> &mut [u8] {
+    buffer.resize(len, 0);
+    let (hole, rest) = buffer.split_at_mut(skip.min(len));
+    hole.fill(0);
+    rest
 }
 
 /// Reads block by block to say where exactly it fails.

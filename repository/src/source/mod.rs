@@ -19,6 +19,12 @@ pub trait BlockSource: Send + Sync {
     /// Fills `buf` from `offset`. A source that ends early is `UnexpectedEof`, never zeros.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
+    /// Fills `buf` from `offset` as far as the bytes are in memory already, and says how far: never waits
+    /// for a device. 0 where that cannot be told.
+    fn read_at_hand(&self, _offset: u64, _buf: &mut [u8]) -> usize {
+        0
+    }
+
     /// The first offset at or after `offset` that may hold data; `byte_len` if only holes follow.
     ///
     /// A source that does not know its holes answers `offset`.
