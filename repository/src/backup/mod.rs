@@ -7,6 +7,7 @@ mod adopt;
 mod catalogue;
 mod claims;
 mod commit;
+mod level;
 mod mend;
 pub(crate) mod packer;
 mod parent;

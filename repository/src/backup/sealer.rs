@@ -1,6 +1,7 @@
 //! What the CPU threads do: cut, hash, claim, compress, encrypt. No waiting, no I/O.
 
 use super::claims::{Claim, Claims};
+use super::level::Level;
 use super::packer::Batch;
 use crate::error::Named;
 use crate::{Env, Repository, Result};
@@ -22,7 +23,7 @@ pub(super) struct Sealer {
     pub(super) structure_key: Arc<SessionKey>,
     block_keys: BlockKeys,
     page_key: PageKey,
-    level: Option<i32>,
+    pub(super) level: Level,
     env: Env,
     /// Count and claim, but seal nothing.
     dry_run: bool,
@@ -63,13 +64,15 @@ pub(crate) fn session_keys(
     Ok((data.named("session key")?, structure.named("session key")?))
 }
 
+/// What `count` records of so many plain bytes take at most while they are sealed: libzstd wants room for what it
+/// cannot compress.
+fn sealed_len_max(plain_len: usize, count: usize) -> usize {
+    let overhead_len = repo_format::limits::RECORD_OVERHEAD_LEN as usize;
+    plain_len + plain_len / 128 + 1024 + count.saturating_mul(overhead_len)
+}
+
 impl Sealer {
-    pub(super) fn new(
-        repository: &Repository,
-        claims: Claims,
-        level: Option<i32>,
-        dry_run: bool,
-    ) -> Result<Self> {
+    pub(super) fn new(repository: &Repository, claims: Claims, level: Level, dry_run: bool) -> Result<Self> {
         let (data_key, structure_key) = session_keys(repository, "backup")?;
         Ok(Sealer {
             claims,
@@ -141,6 +144,10 @@ impl Sealer {
             rest = after;
             let Some(id) = entry.id else { continue };
             if self.claims.reserve(&id) == Claim::New {
+                if sealed.batch.bytes.capacity() == 0 && !self.dry_run {
+                    // never moved while it grows; what it turns out not to need is given back below
+                    sealed.batch.bytes.reserve(sealed_len_max(chunk.len() + rest.len(), entries.len()));
+                }
                 sealed.chunks_new += 1;
                 sealed.bytes_new += chunk.len() as u64;
                 let plain = PlainRecord { record_type: RecordType::Data, id, content: chunk };
@@ -149,6 +156,7 @@ impl Sealer {
                 sealed.chunks_reused += 1;
             }
         }
+        sealed.batch.bytes.shrink_to_fit();
         sealed.entries = entries;
         Ok(sealed)
     }
@@ -177,8 +185,9 @@ impl Sealer {
             return Ok(());
         }
         let nonce = self.env.random()?;
-        let sealed =
-            key.seal(compressor, plain, self.level, nonce, &mut batch.bytes).named("sealing a record")?;
+        let sealed = key
+            .seal(compressor, plain, self.level.zstd(), nonce, &mut batch.bytes)
+            .named("sealing a record")?;
         batch.rows.push(sealed.row(plain.record_type, 0, plain.id));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::adopt;
 use super::claims::Claims;
+use super::level::Level;
 use super::packer::{OpenPack, PackSealer, Packer, StoredPack};
 use super::request::{BackupReport, BackupRequest};
 use super::sealer::{Sealed, Sealer};
@@ -76,6 +77,8 @@ pub(super) struct Session {
     /// Acknowledged, in no run yet.
     unlisted: Vec<StoredPack>,
     last_run: Duration,
+    /// When the last pack was handed to the store.
+    last_upload: Duration,
     next_seq: u64,
     /// Packs that this session wrote, all acknowledged.
     written: HashSet<PackId>,
@@ -105,7 +108,8 @@ impl Session {
         let (index, next_seq) = Self::load_index(repository, &gc).await?;
         let sid = repository.env().snapshot_id()?;
         let claims = Claims::new(Arc::new(index));
-        let sealer = Arc::new(Sealer::new(repository, claims, request.compression.zstd(), request.dry_run)?);
+        let sealer =
+            Arc::new(Sealer::new(repository, claims, Level::new(request.compression), request.dry_run)?);
         let exec = repository.exec();
         let limits = Limits::new(exec);
         let pack_sealer = PackSealer {
@@ -134,6 +138,7 @@ impl Session {
             uploads: FuturesUnordered::new(),
             unlisted: Vec::new(),
             last_run: repository.env().clock.monotonic(),
+            last_upload: Duration::ZERO,
             next_seq,
             written: HashSet::new(),
             own,
@@ -185,12 +190,22 @@ impl Session {
     }
 
     async fn upload(&mut self, pack: OpenPack) -> Result<()> {
+        let full = self.now();
         while self.uploads.len() >= self.limits.uploads {
             self.acknowledge().await?;
         }
+        let free = self.now();
+        self.sealer.level.adapt(free.saturating_sub(full), free.saturating_sub(self.last_upload));
+        self.last_upload = free;
         let work = self.pack_sealer.clone().store(pack);
         self.uploads.push(self.repository.exec().spawn(work));
         Ok(())
+    }
+
+    /// For measuring. Inline nothing runs meanwhile, and the level stays as it is.
+    fn now(&self) -> Duration {
+        let is_inline = self.repository.exec().is_inline();
+        if is_inline { Duration::ZERO } else { self.repository.env().clock.monotonic() }
     }
 
     /// Waits for one pack; only then its ids may become known.
