@@ -257,3 +257,59 @@ fn completions_and_help_need_no_repository() {
     assert!(binary().arg("--help").ran().expect(0).stdout.contains("Exit codes"));
     assert!(binary().args(["backup", "--help"]).ran().expect(0).stdout.contains("pg_dump"));
 }
+
+#[test]
+fn two_snapshots_differ() {
+    let place = Place::with_repository();
+    let mut content = image();
+    let backup = |content: &[u8], other: &str, manifests: &str| {
+        let source = place.file("data.img", content);
+        let small = place.file("small.img", b"small");
+        let manifests = place.file("shop.yaml", manifests.as_bytes());
+        let mut backup = place.json();
+        backup.arg("backup").arg("--volume").arg(assigned("shop/data", &source));
+        backup.arg("--volume").arg(assigned(other, &small)).arg("--manifests").arg(manifests);
+        text(&backup.ran().expect(0).summary(), "snapshot_id")
+    };
+    let a = backup(&content, "shop/old", MANIFESTS);
+    content[100_000] ^= 1;
+    let b = backup(&content, "shop/new", &MANIFESTS.replace("replicas: 2", "replicas: 3"));
+    let lines = place.json().args(["diff", &a, &b]).ran().expect(0).lines();
+    let of = |kind: &str| lines.iter().filter(|line| line["message_type"] == kind).collect::<Vec<_>>();
+    let [range] = of("range")[..] else { panic!("{lines:?}") };
+    let (offset, len) = (number(range, "offset"), number(range, "length"));
+    assert!(offset <= 100_000 && 100_000 < offset + len && len <= 131_072, "{range}");
+    let changes: Vec<_> =
+        of("change").into_iter().map(|line| (text(line, "modifier"), text(line, "name"))).collect();
+    let expected =
+        [("M", "shop/data"), ("+", "shop/new"), ("-", "shop/old"), ("M", "apps/StatefulSet/shop/postgres")];
+    assert_eq!(changes, expected.map(|(modifier, name)| (modifier.to_owned(), name.to_owned())));
+    let summary = lines.last().unwrap();
+    let contract = [
+        "bytes_changed",
+        "duration_seconds",
+        "manifests_added",
+        "manifests_changed",
+        "manifests_removed",
+        "message_type",
+        "source_id",
+        "target_id",
+        "volumes_added",
+        "volumes_changed",
+        "volumes_removed",
+    ];
+    assert_eq!(fields(summary), contract);
+    assert_eq!(number(summary, "bytes_changed"), len);
+
+    let same = place.owner().args(["diff", &a, &a]).ran().expect(0);
+    assert!(same.stdout.starts_with("volumes: 0 added"), "{}", same.stdout);
+    // whoever may only write sees the volumes
+    let key = place.path("backup.key");
+    place.owner().args(["key", "add", "--role", "backup", "--key-file-out"]).arg(&key).ran().expect(0);
+    let ran = place.bare().arg("--key-file").arg(&key).args(["diff", &a, &b]).ran().expect(3);
+    assert!(
+        ran.stdout.contains("M volume shop/data") && ran.stderr.contains("manifests were left out"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod check;
 mod copier;
 pub mod credential;
+pub mod diff;
 pub mod env;
 pub mod error;
 pub mod exec;

@@ -4,6 +4,7 @@ mod backup;
 mod by_hand;
 mod commit;
 mod crash;
+mod diff;
 mod flips;
 mod mutants;
 mod one;

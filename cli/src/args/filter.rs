@@ -26,6 +26,14 @@ Examples:
   orlop ls latest volumes
   orlop ls 5f0c9a31 manifests/shop";
 
+pub(super) const DIFF_EXAMPLES: &str = "\
+A and B are ids, unique starts or ends of them, or `latest`. + is only in B, - only in A, M differs.
+Volumes are compared by their maps: a volume that was piped in differs from its first inserted byte on.
+
+Examples:
+  orlop diff 5f0c9a31 latest
+  orlop diff 5f0c9a31 7be2d004 --json";
+
 /// `key=value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LabelArg {
@@ -93,4 +101,13 @@ pub(crate) struct LsArgs {
     pub(crate) path: Option<String>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+/// `diff`.
+#[derive(Args)]
+pub(crate) struct DiffArgs {
+    /// The older snapshot
+    pub(crate) a: String,
+    /// The newer snapshot
+    pub(crate) b: String,
 }

@@ -16,7 +16,7 @@ mod volume;
 pub(crate) use backup::{BackupArgs, Compression};
 pub(crate) use cat::{CatArgs, CatKind};
 pub(crate) use check::{CheckArgs, Subset};
-pub(crate) use filter::{FilterArgs, LabelArg, LsArgs, NarrowArgs, ShowArgs};
+pub(crate) use filter::{DiffArgs, FilterArgs, LabelArg, LsArgs, NarrowArgs, ShowArgs};
 pub(crate) use init::{Chunker, InitArgs};
 pub(crate) use key::{KeyCommand, NewSecretArgs, RoleArg};
 pub(crate) use prune::{PruneArgs, RetentionCommand, SessionCommand, Time, UndeleteArgs, Unused};
@@ -111,6 +111,9 @@ pub(crate) enum Command {
     /// List the volumes and manifests of a snapshot
     #[command(after_help = filter::LS_EXAMPLES)]
     Ls(filter::LsArgs),
+    /// Show what differs between two snapshots: ranges of volumes, manifests
+    #[command(after_help = filter::DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Show what the repository holds and how much it takes
     #[command(after_help = "Example:\n  orlop stats --json")]
     Stats,

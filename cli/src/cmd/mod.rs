@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod check;
+mod diff;
 mod document;
 mod init;
 mod key;
@@ -31,6 +32,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Snapshots(args) => snapshots::run(context, args).await,
         Command::Show(args) => show::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
+        Command::Diff(args) => diff::run(context, args).await,
         Command::Stats => stats::run(context).await,
         Command::Cat(args) => cat::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,

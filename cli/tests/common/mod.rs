@@ -145,11 +145,16 @@ impl Ran {
     /// The last line of standard output, which is a summary; all before it are states.
     #[track_caller]
     pub(crate) fn summary(&self) -> Value {
-        let lines: Vec<Value> = self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines = self.lines();
         let (last, before) = lines.split_last().expect("no output");
         assert!(before.iter().all(|line| line["message_type"] == "status"), "{}", self.stdout);
         assert_eq!(last["message_type"], "summary", "{}", self.stdout);
         last.clone()
+    }
+
+    /// Every line of standard output.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Standard output is one array.

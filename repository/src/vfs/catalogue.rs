@@ -1,9 +1,10 @@
 //! The manifests of a snapshot.
 
-use super::{MapWalker, read_range};
+use super::{Extent, MapWalker, overlap, read_range};
 use crate::error::Named;
 use crate::reader::Reader;
 use crate::{Error, Result};
+use repo_format::Id;
 use repo_format::catalogue::{CatalogueEntry, END_LEN, contents_range, parse_contents, parse_frame};
 use repo_format::snapshot::{CatalogueRoot, Snapshot};
 use std::ops::Range;
@@ -71,10 +72,38 @@ impl Catalogue {
         parse_frame(&frame, entry).named(object).map(<[u8]>::to_vec)
     }
 
+    /// The table of contents.
+    pub(crate) fn entries(&self) -> &[CatalogueEntry] {
+        &self.entries
+    }
+
+    /// Which chunks the stream is made of.
+    pub(crate) async fn places(&self) -> Result<Places> {
+        let mut places = Places::default();
+        let Some(root) = self.root else { return Ok(places) };
+        let mut walker = MapWalker::catalogue(&self.reader, &self.whose, &root, 0..root.size)?;
+        let exec = self.reader.repository().exec();
+        while exec.unless_cancelled(walker.next_batch(&mut places.0)).await? {}
+        Ok(places)
+    }
+
     async fn read(&self, root: &CatalogueRoot, range: Range<u64>) -> Result<Vec<u8>> {
         let walker = MapWalker::catalogue(&self.reader, &self.whose, root, range.clone())?;
         let exec = self.reader.repository().exec();
         exec.unless_cancelled(read_range(walker, range)).await
+    }
+}
+
+/// The chunks of a stream, in order.
+#[derive(Default)]
+pub(crate) struct Places(Vec<Extent>);
+
+impl Places {
+    /// What `range` of the stream is made of: parts of chunks. Equal parts are equal bytes.
+    pub(crate) fn of(&self, range: &Range<u64>) -> Vec<(Option<Id>, Range<u64>)> {
+        let first = self.0.partition_point(|extent| extent.offset.saturating_add(extent.len) <= range.start);
+        let touched = self.0.iter().skip(first).take_while(|extent| extent.offset < range.end);
+        touched.map(|extent| (extent.id, overlap(extent, range))).collect()
     }
 }
 
