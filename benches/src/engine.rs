@@ -98,6 +98,7 @@ impl Engine {
                 force: false,
                 verify: false,
                 allow_damaged: false,
+                in_place: false,
             };
             anyhow::Ok(restore(&repository, request, &progress).await?)
         })?;

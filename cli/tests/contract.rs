@@ -70,6 +70,7 @@ fn a_backup_comes_back() {
     let summary = ran.summary();
     let contract = [
         "bytes_fetched",
+        "bytes_kept",
         "bytes_restored",
         "bytes_written",
         "duration_seconds",

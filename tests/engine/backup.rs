@@ -45,6 +45,7 @@ fn two_volumes_never_go_to_one_file() {
         force: true,
         verify: false,
         allow_damaged: false,
+        in_place: false,
     };
     let error = run(restore(&bench.open(), request, &Arc::new(Progress::default()))).unwrap_err();
     assert_eq!(error.kind(), repository::ErrorKind::Usage, "{error}");

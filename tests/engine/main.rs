@@ -6,6 +6,7 @@ mod commit;
 mod crash;
 mod diff;
 mod flips;
+mod in_place;
 mod mutants;
 mod one;
 mod prune;

@@ -170,6 +170,7 @@ impl Bench {
             force: false,
             verify: false,
             allow_damaged: false,
+            in_place: false,
         };
         run(restore(&self.open(), request, &Arc::new(Progress::default())))?;
         Ok(std::fs::read(target).unwrap())
@@ -181,7 +182,14 @@ impl Bench {
         let target = folder.path().join("image");
         let volumes = vec![RestoreVolume { name: name.to_owned(), target: target.clone() }];
         let snapshot = entry.snapshot.clone();
-        let request = RestoreRequest { snapshot, volumes, force: false, verify: true, allow_damaged: true };
+        let request = RestoreRequest {
+            snapshot,
+            volumes,
+            force: false,
+            verify: true,
+            allow_damaged: true,
+            in_place: false,
+        };
         let report = run(restore(&self.open(), request, &Arc::new(Progress::default())))?;
         Ok((std::fs::read(target).unwrap(), report))
     }

@@ -13,6 +13,7 @@ are readable by their owner only.
 Examples:
   orlop restore latest --volume shop/data=/srv/restored.img
   orlop restore latest --volume shop/data=/dev/vg0/data --force --verify
+  orlop restore latest --volume shop/data=/dev/vg0/data --in-place
   orlop restore 5f0c9a31 --target /srv/restored
   orlop restore 5f0c9a31 --target /srv/restored --allow-damaged
   orlop restore latest --manifests restored/ --name 'nightly-*'";
@@ -36,6 +37,9 @@ pub(crate) struct RestoreArgs {
     /// Write over files that exist, and to devices
     #[arg(long)]
     pub(crate) force: bool,
+    /// Keep what is right in files and devices that exist: only what differs is fetched and written
+    #[arg(long)]
+    pub(crate) in_place: bool,
     /// Read the volumes back and compare
     #[arg(long)]
     pub(crate) verify: bool,

@@ -22,6 +22,7 @@ struct Summary {
     manifests: u64,
     bytes_restored: u64,
     bytes_written: u64,
+    bytes_kept: u64,
     bytes_fetched: u64,
     store_requests: u64,
     /// Volumes and manifests of which something is lost: nothing without `--allow-damaged`.
@@ -51,7 +52,7 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
                 }
                 opened => opened?,
             };
-            manifests::check_free(&dir, &manifests.entries, args.force)?;
+            manifests::check_free(&dir, &manifests.entries, args.force || args.in_place)?;
             Some((dir, manifests))
         }
         None => None,
@@ -67,6 +68,7 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
             force: args.force,
             verify: args.verify,
             allow_damaged: args.allow_damaged,
+            in_place: args.in_place,
         };
         let (progress, display) = context.progress();
         let result = restore(&repository, request, &progress).await;
@@ -151,6 +153,7 @@ fn told(
         manifests,
         bytes_restored: report.bytes_restored,
         bytes_written: report.bytes_written,
+        bytes_kept: report.bytes_kept,
         bytes_fetched: report.bytes_fetched,
         store_requests: repository.store().stats().requests,
         lost: lost::document(&report.lost, lost_manifests),

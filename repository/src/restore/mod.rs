@@ -5,6 +5,7 @@
 //! Fetching, opening and writing overlap; the next window is prepared meanwhile.
 
 mod fetch;
+mod in_place;
 mod plan;
 mod target;
 mod verify;
@@ -39,6 +40,8 @@ pub struct RestoreRequest {
     pub volumes: Vec<RestoreVolume>,
     /// Existing regular files may be overwritten.
     pub force: bool,
+    /// Existing files are overwritten where they differ, and nothing else is fetched; so are devices.
+    pub in_place: bool,
     /// Each target is read back and compared with its map.
     pub verify: bool,
     /// What is lost becomes zeros, and is reported, instead of ending the restore.
@@ -54,6 +57,8 @@ pub struct RestoreReport {
     pub bytes_restored: u64,
     /// Bytes written to the targets; zeros that replace a device's old content included.
     pub bytes_written: u64,
+    /// Bytes that a restore in place found right, those of holes included.
+    pub bytes_kept: u64,
     /// Bytes read from the store.
     pub bytes_fetched: u64,
     /// Bytes of holes; what lost pages covered included.
@@ -70,6 +75,8 @@ struct Way<'a> {
     whose: &'a str,
     /// Past what is lost.
     allow_damaged: bool,
+    /// Only what differs.
+    in_place: bool,
 }
 
 impl Way<'_> {
@@ -104,19 +111,22 @@ pub async fn restore(
     let (reader, _) = exec.unless_cancelled(vfs::reader(repository)).await?;
     let mut targets = Vec::new();
     for (volume, path) in &volumes {
-        let (path, size, force) = (path.clone(), volume.size, request.force);
+        let (path, size, force) = (path.clone(), volume.size, request.force || request.in_place);
         targets.push(exec.blocking(move || Target::open(&path, size, force)).await??);
         progress.add_total(if request.verify { volume.size.saturating_mul(2) } else { volume.size });
     }
     accept(&volumes, &targets)?;
     for ((volume, _), (target, _)) in volumes.iter().zip(&targets) {
-        target.prepare(volume.size)?;
+        match request.in_place {
+            true => target.prepare_in_place(volume.size)?,
+            false => target.prepare(volume.size)?,
+        }
     }
     let mut report = RestoreReport::default();
     for ((volume, _), (target, _)) in volumes.iter().zip(&targets) {
         let whose = format!("volume {} of snapshot {}", volume.name, request.snapshot.sid);
         progress.phase("restoring");
-        let way = Way { whose: &whose, allow_damaged: request.allow_damaged };
+        let way = Way { whose: &whose, allow_damaged: request.allow_damaged, in_place: request.in_place };
         let lost = volume::restore(&reader, way, volume, target, progress, &mut report).await?;
         if request.verify {
             progress.phase("verifying");

@@ -1,5 +1,6 @@
 //! From extents to few large reads: what a window needs, each chunk once.
 
+use super::in_place::InPlace;
 use crate::index::PackInfo;
 use crate::reader::{Fetch, Location, Reader, coalesce};
 use crate::vfs::{Extent, MapWalker};
@@ -7,6 +8,7 @@ use crate::{Error, ErrorKind, Exec, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::Id;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Chunks planned together: about 2 GiB at the usual sizes.
 const WINDOW_CHUNKS: usize = 1 << 16;
@@ -66,11 +68,20 @@ impl Window {
 }
 
 /// The next window of a walk, and the walker for the one after it.
-pub(super) async fn next_window(mut walker: MapWalker, limits: Limits) -> Result<(MapWalker, Window)> {
+///
+/// In place it holds only what the target does not.
+pub(super) async fn next_window(
+    mut walker: MapWalker,
+    limits: Limits,
+    in_place: Option<Arc<InPlace>>,
+) -> Result<(MapWalker, Window)> {
     let mut window = Window::default();
     let mut chunks = Vec::new();
     let mut extents = Vec::new();
     while chunks.len() < WINDOW_CHUNKS && walker.next_batch(&mut extents).await? {
+        if let Some(in_place) = &in_place {
+            extents = in_place.differing(std::mem::take(&mut extents)).await?;
+        }
         for extent in extents.drain(..) {
             match extent.id {
                 Some(id) => chunks.push((id, extent.len, extent.offset)),

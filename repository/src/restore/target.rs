@@ -1,7 +1,8 @@
 //! What a volume is restored to.
 
 use crate::{Error, Result};
-use rustix::fs::{Advice, OFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -111,6 +112,41 @@ impl Target {
         }
         self.set_len(0)?;
         self.set_len(len)
+    }
+
+    /// Gives an overwritten file its size; what is in it stays.
+    pub(super) fn prepare_in_place(&self, len: u64) -> Result<()> {
+        if self.device { Ok(()) } else { self.set_len(len) }
+    }
+
+    /// Offsets and lengths of what may be other than zero within a range.
+    pub(super) fn data_in(&self, offset: u64, len: u64) -> Result<Vec<(u64, u64)>> {
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        if self.device {
+            return Ok(vec![(offset, len)]);
+        }
+        let seek = |to| match rustix::fs::seek(&self.file, to) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NXIO) => Ok(None),
+            Err(error) => Err(self.error("looking for holes failed".into(), error.into())),
+        };
+        let mut parts = Vec::new();
+        while at < end {
+            let Some(data) = seek(SeekFrom::Data(at))?.filter(|data| *data < end) else { break };
+            let hole = seek(SeekFrom::Hole(data))?.unwrap_or(end).clamp(data.saturating_add(1), end);
+            parts.push((data.max(at), hole - data.max(at)));
+            at = hole;
+        }
+        Ok(parts)
+    }
+
+    /// Makes a range zero: a hole where the file system has them.
+    pub(super) fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if self.device || rustix::fs::fallocate(&*self.file, flags, offset, len).is_err() {
+            return self.write_zeros(offset, len);
+        }
+        Ok(())
     }
 
     /// Device and inode: two volumes must not go to one file.

@@ -75,6 +75,7 @@ impl Lab {
             force: false,
             verify: true,
             allow_damaged: false,
+            in_place: false,
         };
         block_on(restore(&self.open(store), request, &Arc::default()))
     }
@@ -197,7 +198,14 @@ fn a_cancelled_restore_leaves_nothing() {
     let (repository, snapshot) = (lab.open(&lab.store), lab.snapshot(&lab.store));
     let volumes = vec![RestoreVolume { name: "a/b".into(), target: lab.path("target") }];
     lab.exec.cancel_handle().cancel();
-    let request = RestoreRequest { snapshot, volumes, force: false, verify: false, allow_damaged: false };
+    let request = RestoreRequest {
+        snapshot,
+        volumes,
+        force: false,
+        verify: false,
+        allow_damaged: false,
+        in_place: false,
+    };
     let error = block_on(restore(&repository, request, &Arc::default())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(!lab.path("target").exists());

@@ -5,7 +5,7 @@ use super::target::Target;
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::vfs::Extent;
-use crate::{Repository, Result};
+use crate::{Exec, Repository, Result};
 use futures::stream::{FuturesUnordered, StreamExt};
 use repo_format::Id;
 use repo_format::snapshot::Volume;
@@ -55,7 +55,7 @@ pub(super) async fn verify(
 }
 
 /// Extents side by side, up to 8 MiB; longer holes are cut.
-struct Units<I: Iterator<Item = Extent>>(std::iter::Peekable<I>);
+pub(super) struct Units<I: Iterator<Item = Extent>>(pub(super) std::iter::Peekable<I>);
 
 impl<I: Iterator<Item = Extent>> Iterator for Units<I> {
     type Item = Vec<Extent>;
@@ -63,10 +63,15 @@ impl<I: Iterator<Item = Extent>> Iterator for Units<I> {
     fn next(&mut self) -> Option<Vec<Extent>> {
         let mut unit = Vec::new();
         let mut len = 0u64;
+        let mut end = None;
         while let Some(extent) = self.0.peek_mut() {
+            if end.is_some_and(|end| end != extent.offset) {
+                break;
+            }
             let room = UNIT_LEN.saturating_sub(len);
             if extent.len <= room {
                 len = len.saturating_add(extent.len);
+                end = Some(extent.offset.saturating_add(extent.len));
                 unit.extend(self.0.next());
                 continue;
             }
@@ -83,31 +88,44 @@ impl<I: Iterator<Item = Extent>> Iterator for Units<I> {
 
 /// Compares one unit and says how long it is.
 async fn check_unit(repository: Repository, target: Target, unit: Vec<Extent>) -> Result<u64> {
-    let Some((first, len)) =
-        unit.first().map(|first| (first.offset, unit.iter().map(|e| e.len).sum::<u64>()))
-    else {
-        return Ok(0);
-    };
     let exec = repository.exec().clone();
-    let source = target.clone();
-    let read = exec.blocking(move || {
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        source.read(first, &mut bytes).map(|()| bytes)
-    });
-    let bytes = read.await??;
+    let bytes = read_unit(&exec, &target, &unit).await?;
+    let len = bytes.0.len() as u64;
     exec.cpu(move || check_bytes(&repository, &target, &unit, &bytes)).await??;
     Ok(len)
 }
 
-fn check_bytes(repository: &Repository, target: &Target, unit: &[Extent], bytes: &[u8]) -> Result<()> {
+/// What a target holds where a unit lies.
+pub(super) struct UnitBytes(Vec<u8>);
+
+impl UnitBytes {
+    /// Each extent of the unit that was read, with its bytes.
+    pub(super) fn parts<'a>(&'a self, unit: &'a [Extent]) -> impl Iterator<Item = (&'a Extent, &'a [u8])> {
+        let mut rest = self.0.as_slice();
+        unit.iter().map(move |extent| {
+            let len = usize::try_from(extent.len).unwrap_or(usize::MAX);
+            let (part, after) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+            rest = after;
+            (extent, part)
+        })
+    }
+}
+
+/// Reads the part of a target where a unit lies.
+pub(super) async fn read_unit(exec: &Exec, target: &Target, unit: &[Extent]) -> Result<UnitBytes> {
+    let Some(first) = unit.first().map(|first| first.offset) else { return Ok(UnitBytes(Vec::new())) };
+    let len = unit.iter().map(|extent| extent.len).sum::<u64>();
+    let source = target.clone();
+    let read = exec.blocking(move || {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        source.read(first, &mut bytes).map(|()| UnitBytes(bytes))
+    });
+    read.await?
+}
+
+fn check_bytes(repository: &Repository, target: &Target, unit: &[Extent], bytes: &UnitBytes) -> Result<()> {
     let keys = &repository.identity("verifying")?.block_keys;
-    let mut rest = bytes;
-    for extent in unit {
-        let len = usize::try_from(extent.len).unwrap_or(usize::MAX);
-        let Some((part, after)) = rest.split_at_checked(len) else {
-            return Err(target.differs(extent.offset, extent.len));
-        };
-        rest = after;
+    for (extent, part) in bytes.parts(unit) {
         let equal = match extent.id {
             Some(id) => Id(chunker::chunk_id(keys, part)) == id,
             None => part.iter().all(|byte| *byte == 0),

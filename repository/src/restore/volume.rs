@@ -1,6 +1,7 @@
 //! One volume, window by window.
 
 use super::fetch::{self, Buffers, Shared};
+use super::in_place::InPlace;
 use super::plan::{Limits, Piece, Window, next_window};
 use super::target::Target;
 use super::{RestoreReport, Way};
@@ -37,15 +38,18 @@ pub(super) async fn restore(
         lost: Vec::new(),
         fresh: None,
     };
-    let mut next = exec.spawn(next_window(way.walker(reader, volume)?, limits));
+    let in_place = way.in_place.then(|| Arc::new(InPlace::new(reader.repository(), target, progress)));
+    let mut next = exec.spawn(next_window(way.walker(reader, volume)?, limits, in_place.clone()));
     loop {
         let (walker, window) = exec.unless_cancelled(next).await?;
         if window.is_empty() {
             break;
         }
-        next = exec.spawn(next_window(walker, limits));
+        next = exec.spawn(next_window(walker, limits, in_place.clone()));
         run.window(window).await?;
     }
+    let kept = in_place.map_or(0, |in_place| in_place.kept());
+    run.report.bytes_kept = run.report.bytes_kept.saturating_add(kept);
     let lost = joined(run.lost);
     let target = target.clone();
     exec.unless_cancelled(async { exec.blocking(move || target.sync()).await? }).await?;
@@ -104,7 +108,7 @@ impl Run<'_> {
 
     async fn hole(&mut self, hole: &Extent) -> Result<()> {
         self.report.bytes_holes = self.report.bytes_holes.saturating_add(hole.len);
-        if !self.shared.target.is_device() {
+        if !self.shared.target.is_device() && !self.way.in_place {
             self.progress.add_done(hole.len);
             return Ok(());
         }
@@ -113,7 +117,7 @@ impl Run<'_> {
         while left > 0 {
             let len = left.min(64 << 20);
             let target = self.shared.target.clone();
-            let zeroed = async { exec.blocking(move || target.write_zeros(offset, len)).await? };
+            let zeroed = async { exec.blocking(move || target.punch(offset, len)).await? };
             exec.unless_cancelled(zeroed).await?;
             self.count(len);
             offset = offset.saturating_add(len);
