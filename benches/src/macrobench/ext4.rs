@@ -26,11 +26,16 @@ pub struct Ext4 {
 }
 
 impl Ext4 {
-    /// Makes a file system of `len` bytes with room for so many files; `from` is copied into it.
-    pub fn make(path: &Path, len: u64, files: u64, uuid: &str, from: Option<&Path>) -> Result<Self> {
+    /// Makes a file system of `len` bytes with room for so many files and folders; `from` is copied into it.
+    pub fn make(path: &Path, len: u64, entries: u64, uuid: &str, from: Option<&Path>) -> Result<Self> {
         let mut command = tool("mke2fs");
         command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-U", uuid]);
-        command.args(["-E", &format!("root_owner=0:0,hash_seed={uuid}"), "-N", &(files + 4096).to_string()]);
+        command.args([
+            "-E",
+            &format!("root_owner=0:0,hash_seed={uuid}"),
+            "-N",
+            &(entries + 4096).to_string(),
+        ]);
         if let Some(from) = from {
             command.arg("-d").arg(from);
         }

@@ -193,8 +193,8 @@ impl Maker {
     fn make(mut self) -> Result<String> {
         self.fill_stage()?;
         let Sizes { image_len, random_len, sparse_len, small_count, .. } = self.sizes;
-        let (volume, files) = (self.path("a/volume.img"), self.files.len() as u64);
-        let base = Ext4::make(&volume, image_len, files, UUID_A, Some(self.stage.path()))?;
+        let (volume, entries) = (self.path("a/volume.img"), stage::entry_count(self.stage.path())?);
+        let base = Ext4::make(&volume, image_len, entries, UUID_A, Some(self.stage.path()))?;
         base.check()?;
         let used = used_len(&volume)?;
         self.say(&format!("A: ext4, {} MiB, {} MiB of them used", image_len >> 20, used >> 20));
@@ -260,7 +260,8 @@ impl Maker {
             commands.extend(write_file(path, &self.stage.path().join(path)));
         }
         let target = self.path("d/volume.img");
-        let image = Ext4::make(&target, self.sizes.image_len, paths.len() as u64, UUID_D, None)?;
+        let entries = (paths.len() + folders.len()) as u64;
+        let image = Ext4::make(&target, self.sizes.image_len, entries, UUID_D, None)?;
         image.debugfs(true, &commands)?;
         image.check()?;
         let used = used_len(&target)?;

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 /// Files above are left out, lest a few of them fill the image.
 const FILE_LEN_MAX: u64 = 128 << 20;
+/// What files and folders take is counted in blocks.
+const BLOCK_LEN: u64 = super::delta::BLOCK_LEN as u64;
 /// All files have this time, so that two stages are alike.
 const MODIFIED: Duration = Duration::from_secs(1_700_000_000);
 /// What a log is filled with beyond its end, as one that is allocated ahead.
@@ -26,7 +28,11 @@ pub struct Staged {
 /// Copies regular files with plain names in the order of their names until `budget` bytes are reached.
 /// What cannot be read is left out.
 pub fn copy_tree(from: &Path, stage: &Path, to: &Path, budget: u64, copied: &mut Vec<Staged>) -> Result<u64> {
-    let mut taken = 0;
+    // a folder takes a block, too
+    let mut taken = BLOCK_LEN;
+    if taken > budget {
+        return Ok(0);
+    }
     let Ok(listed) = fs::read_dir(from) else { return Ok(0) };
     let mut listed: Vec<_> = listed.filter_map(Result::ok).collect();
     listed.sort_by_key(fs::DirEntry::file_name);
@@ -40,7 +46,7 @@ pub fn copy_tree(from: &Path, stage: &Path, to: &Path, budget: u64, copied: &mut
             taken += copy_tree(&entry.path(), stage, &target, budget - taken, copied)?;
         } else if kind.is_file() {
             let Ok(len) = entry.metadata().map(|data| data.len()) else { continue };
-            let room = len.next_multiple_of(4096);
+            let room = len.next_multiple_of(BLOCK_LEN);
             let fits = len <= FILE_LEN_MAX && taken + room <= budget;
             if fits && fs::copy(entry.path(), stage.join(&target)).is_ok() {
                 date(&stage.join(&target))?;
@@ -50,6 +56,16 @@ pub fn copy_tree(from: &Path, stage: &Path, to: &Path, budget: u64, copied: &mut
         }
     }
     Ok(taken)
+}
+
+/// Files and folders below a folder.
+pub fn entry_count(folder: &Path) -> Result<u64> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        count += 1 + if entry.file_type()?.is_dir() { entry_count(&entry.path())? } else { 0 };
+    }
+    Ok(count)
 }
 
 /// Names that debugfs takes without quotes.
@@ -132,12 +148,12 @@ mod tests {
     #[test]
     fn copies_plain_files_up_to_a_budget() {
         let (from, stage) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for (name, len) in [("a", 10), ("b", 9000), ("c d", 1), (".e", 1), ("f", 5000)] {
+        for (name, len) in [("a", 10), ("b", 9000), ("g", 5), ("c d", 1), (".e", 1), ("f", 5000)] {
             fs::write(from.path().join(name), vec![7; len]).unwrap();
         }
         let mut copied = vec![];
-        let taken = copy_tree(from.path(), stage.path(), Path::new("x"), 12288, &mut copied).unwrap();
-        assert_eq!(taken, 12288);
+        let taken = copy_tree(from.path(), stage.path(), Path::new("x"), 16384, &mut copied).unwrap();
+        assert_eq!(taken, 16384);
         let names: Vec<&str> = copied.iter().map(|file| file.path.to_str().unwrap()).collect();
         assert_eq!(names, ["x/a", "x/f"]);
     }
