@@ -1,6 +1,6 @@
 //! The macro benchmark: orlop and its peers on the same images, in turns.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use benches::macrobench::images::{Images, Sizes, used_len};
 use benches::macrobench::programs::{Kind, Program};
 use benches::macrobench::report::{Setting, page};
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
         None => largest(&dir)?,
     };
     let sizes = Sizes::of(scale);
-    let images = Images::make(&dir.join(format!("images-{scale}")), &sizes)?;
+    let images = Images::make(&images_of(&dir, scale), &sizes)?;
     let base_len = used_len(&images.volume())?;
     print!("{}", images.description);
     let description = images.description.clone();
@@ -98,21 +98,24 @@ fn programs(args: &Args, work: &Path) -> Result<(Vec<Program>, Vec<String>)> {
     Ok((programs, missing))
 }
 
-/// The full size, or the largest that the disk holds; images that are there already count.
+/// The full size, or the largest that the disk holds.
 fn largest(dir: &Path) -> Result<u64> {
     let disk = rustix::fs::statvfs(dir)?;
     let free = disk.f_bavail * disk.f_frsize;
-    let fits = |mib: &u64| {
-        dir.join(format!("images-{mib}/description")).exists() || Sizes::of(*mib).disk_len() <= free
+    let wanted = |mib: u64| {
+        let is_made = images_of(dir, mib).join("description").exists();
+        Sizes::of(mib).wanted_len(is_made)
     };
-    let found = [FULL, 6144, 4096, 3072, 2048, QUICK].into_iter().find(fits);
-    ensure!(found.is_some(), "{}: less than {} MiB free", dir.display(), Sizes::of(QUICK).disk_len() >> 20);
-    if let Some(mib) = found.filter(|mib| *mib < FULL) {
-        println!(
-            "images of {mib} MiB only: {} MiB free, {} wanted",
-            free >> 20,
-            Sizes::of(FULL).disk_len() >> 20
-        );
+    let found = [FULL, 6144, 4096, 3072, 2048, QUICK].into_iter().find(|mib| wanted(*mib) <= free);
+    let mib =
+        found.with_context(|| format!("{}: less than {} MiB free", dir.display(), wanted(QUICK) >> 20))?;
+    if mib < FULL {
+        println!("images of {mib} MiB only: {} MiB free, {} wanted", free >> 20, wanted(FULL) >> 20);
     }
-    found.context("no size fits")
+    Ok(mib)
+}
+
+/// Where images of this size are kept.
+fn images_of(dir: &Path, mib: u64) -> PathBuf {
+    dir.join(format!("images-{mib}"))
 }

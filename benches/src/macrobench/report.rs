@@ -3,7 +3,7 @@
 use super::checks::{Check, checks};
 use super::results::{LIMIT, Measure, OURS, Samples};
 use super::steps::{Extra, Step};
-use crate::report::{machine, median, mib};
+use crate::report::{machine, median};
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -17,6 +17,9 @@ const NOTES: &str = "\
 - `check` is what each program calls so, at its default depth; kopia: `snapshot verify`.
 - limit is the fused loop of the same kernels in this process, with as many threads as CPUs, packs written and synced where the step stores.
 ";
+
+/// Below, what is stored is not compared.
+const STORED_LEN_MIN: f64 = 65536.0;
 
 /// Who and what was measured.
 #[derive(Debug, Clone)]
@@ -46,7 +49,10 @@ pub fn commit() -> String {
             Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    match (git(&["rev-parse", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
+    match (
+        git(&["rev-parse", "HEAD"]),
+        git(&["status", "--porcelain", "--untracked-files=no", "--", ":/", ":!benches/RESULTS.md"]),
+    ) {
         (Some(commit), Some(changed)) if changed.is_empty() => commit,
         (Some(commit), _) => format!("{commit}, dirty"),
         _ => "unknown".into(),
@@ -79,6 +85,9 @@ pub fn page(setting: &Setting, samples: &Samples) -> String {
     }
     if noise > 10.0 {
         out.push_str("\n**The machine was busy with other things: these figures mean little.**\n");
+    }
+    if cfg!(debug_assertions) {
+        out.push_str("\n**Built without optimisation: the limit is none.**\n");
     }
     out.push_str("\n## Images\n\n");
     for line in setting.images.lines() {
@@ -125,8 +134,8 @@ fn table(out: &mut String, step: Step, samples: &Samples) {
             Some(ratio) if who != OURS => format!("{ratio:.2}"),
             _ => "-".into(),
         };
-        // what a check or a restore leaves in a repository says nothing
-        let stored_ratio = samples.median(OURS, step, Measure::Stored).filter(|len| mib(*len as u64) > 0.0);
+        // where hardly anything is stored the ratio says nothing
+        let stored_ratio = samples.median(OURS, step, Measure::Stored).filter(|len| *len >= STORED_LEN_MIN);
         let stored_ratio = stored_ratio.map_or("-".into(), |_| ratio(Measure::Stored));
         let (wall_ratio, cpu_ratio) = (ratio(Measure::Wall), ratio(Measure::Cpu));
         put(
@@ -144,8 +153,12 @@ fn table(out: &mut String, step: Step, samples: &Samples) {
 /// `1.23 (1.20 to 1.31)`.
 fn cell(samples: &Samples, who: &str, step: Step, measure: Measure, unit: f64) -> Option<String> {
     let (middle, (low, high)) = (samples.median(who, step, measure)?, samples.spread(who, step, measure)?);
-    // memory in whole MiB, seconds and what is stored to a hundredth
-    let digits = if measure == Measure::Memory { 0 } else { 2 };
+    // memory in whole MiB, what is stored about to a KiB
+    let digits = match measure {
+        Measure::Memory => 0,
+        Measure::Stored => 3,
+        _ => 2,
+    };
     let show = |value: f64| format!("{:.digits$}", value / unit);
     Some(if show(low) == show(high) {
         show(middle)
@@ -179,8 +192,8 @@ mod tests {
         };
         let page = page(&setting, &samples);
         for line in [
-            "| orlop | 1.20 (1.00 to 4.00) | 0.60 (0.50 to 2.00) | 1 | 3.00 | - | - | - |",
-            "| restic | 2.40 (2.00 to 8.00) | 1.20 (1.00 to 4.00) | 1 | 3.00 | 2.00 | 2.00 | 1.00 |",
+            "| orlop | 1.20 (1.00 to 4.00) | 0.60 (0.50 to 2.00) | 1 | 3.000 | - | - | - |",
+            "| restic | 2.40 (2.00 to 8.00) | 1.20 (1.00 to 4.00) | 1 | 3.000 | 2.00 | 2.00 | 1.00 |",
             "| initial (A): >= 2.5x of the best peer in time | 2.00x (restic) | **NOT met** |",
             "| structure of the base: <= 0.45 % of its bytes | 0.400 % | met |",
             "| restore (B): >= 2.5x of the best peer in time | - | not measured |",
