@@ -431,6 +431,9 @@ mod tests {
         };
         let volume = Ext4 { path: images.volume() };
         let base = fs::read(images.volume()).unwrap();
+        // the first delta begins with the base: its old side changes nothing
+        delta::apply(&folder.path().join("images/e.delta"), &images.volume(), Side::Old).unwrap();
+        assert!(fs::read(images.volume()).unwrap() == base, "not the base");
         let mut seen = vec![base.clone()];
         for state in [State::B, State::E, State::C] {
             images.bring(state).unwrap();
