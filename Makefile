@@ -38,9 +38,16 @@ style:
 lint: style ## formatting, clippy, the scripts, and licences of dependencies
 	dev/lint.sh
 
-bench: ## what this machine can do at most, then the benches
-	cargo run --release --locked -p benches --bin limits
-	cargo bench --locked -p benches
+bench: ## orlop beside restic, rustic, kopia and borg on the same images: hours and 45 GB in BENCH_DIR, or QUICK=1: minutes and 4 GB; RESULTS=FILE keeps the page
+	cargo build --release --locked -p cli
+	cargo build --release --locked -p benches --bins
+	$(if $(QUICK),,target/release/limits)
+	$(if $(QUICK),,cargo bench --locked -p benches)
+	@peers=(); \
+	for name in restic rustic kopia borg; do \
+	  if path=$$(dev/peers.sh path $$name 2>/dev/null); then peers+=(--peer "$$name=$$path"); fi; \
+	done; \
+	target/release/macro-bench --dir $(BENCH_DIR) $(if $(QUICK),--quick) $(if $(RESULTS),--results $(RESULTS)) "$${peers[@]}"
 
 bench-prune: ## prune of a million chunks beside restic's, and a backup beside a prune; 25 GB in BENCH_DIR
 	cargo build --release --locked -p cli

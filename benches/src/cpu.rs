@@ -48,10 +48,20 @@ pub(crate) fn own_time(stat: &str) -> Duration {
     TICK * own_ticks(stat).unwrap_or(0)
 }
 
-/// utime and stime: the 12th and 13th field after the name, which may hold spaces.
+/// The processor time of children that have ended and were waited for, theirs included, that a /proc/PID/stat tells.
+pub(crate) fn children_time(stat: &str) -> Duration {
+    TICK * ticks_at(stat, 13).unwrap_or(0)
+}
+
+/// utime and stime.
 fn own_ticks(stat: &str) -> Option<u32> {
+    ticks_at(stat, 11)
+}
+
+/// The sum of two neighbours among the fields after the name, which may hold spaces.
+fn ticks_at(stat: &str, field: usize) -> Option<u32> {
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u32>().ok()).sum()
+    fields.split_whitespace().skip(field).take(2).map(|field| field.parse::<u32>().ok()).sum()
 }
 
 /// All of the first line but idle and iowait; guests are counted in user time already.
@@ -69,6 +79,7 @@ mod tests {
     fn reads_what_the_kernel_writes() {
         let own = "12 (a) b) R 1 1 1 0 -1 4194304 100 0 0 0 250 31 7 8 20 0 1 0 5 6 7";
         assert_eq!(own_ticks(own), Some(281));
+        assert_eq!(children_time(own), TICK * 15);
         assert_eq!(all_ticks("cpu  100 2 30 4000 500 6 7 8 9 10\ncpu0 1 1 1 1"), Some(153));
         assert_eq!((own_ticks("x"), all_ticks("")), (None, None));
     }

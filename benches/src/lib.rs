@@ -3,6 +3,7 @@
 //! - `make-image` builds a file system image of real files to measure on.
 //! - `limits` runs the [`fused`] loop, a backup without a store, and compares it with its [`kernels`].
 //! - `pipeline` runs the engine and the fused loop in turns; [`unpack`] is the loop of a restore.
+//! - `macro-bench` runs whole programs side by side: orlop, restic, rustic, kopia, borg.
 //! - `synthetic` makes a repository of any size, which `prune` is measured on.
 //!
 //! All of them want a quiet machine and say what load they saw.
@@ -12,6 +13,7 @@ pub mod engine;
 pub mod fused;
 pub mod image;
 pub mod kernels;
+pub mod macrobench;
 pub mod make;
 pub mod packs;
 pub mod process;

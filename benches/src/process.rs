@@ -74,6 +74,16 @@ pub fn run(command: &mut Command, log: &Path) -> Result<Cost> {
     Running::start(command, log)?.finish()
 }
 
+/// Runs a program while this process runs no other: its processor time is then what the kernel adds up for ended
+/// children, up to the last moment and with children of its own.
+pub fn run_alone(command: &mut Command, log: &Path) -> Result<Cost> {
+    let of_children = || fs::read_to_string("/proc/self/stat").map(|stat| crate::cpu::children_time(&stat));
+    let before = of_children()?;
+    let mut cost = run(command, log)?;
+    cost.cpu = of_children()?.saturating_sub(before);
+    Ok(cost)
+}
+
 /// Copies a folder by hard links: for programs that never change a file in place.
 pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to).with_context(|| to.display().to_string())?;
@@ -113,6 +123,16 @@ mod tests {
         assert_eq!(fs::read_to_string(&log).unwrap(), "done\n");
         let failed = run(Command::new("sh").args(["-c", "echo why; exit 3"]), &log).unwrap_err();
         assert!(failed.to_string().contains("why"), "{failed}");
+    }
+
+    #[test]
+    fn grandchildren_count_when_a_program_runs_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        // the loop runs in a shell of its own, which the outer one waits for
+        let busy = "sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'; true";
+        let cost = run_alone(Command::new("sh").args(["-c", busy]), &log).unwrap();
+        assert!(cost.cpu >= Duration::from_millis(20), "{cost:?}");
     }
 
     #[test]
