@@ -5,6 +5,7 @@
 //! inline on one thread ([`Exec::inline`]) for tests that count and fail every store call.
 
 pub mod backup;
+mod cache;
 pub mod check;
 mod copier;
 pub mod credential;

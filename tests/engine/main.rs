@@ -5,6 +5,7 @@ mod by_hand;
 mod commit;
 mod crash;
 mod flips;
+mod index_scale;
 mod mutants;
 mod one;
 mod prune;

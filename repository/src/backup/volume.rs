@@ -135,8 +135,7 @@ fn start_unit(
             let sealed = Sealed { entries, ..Sealed::default() };
             return Ok(UnitDone { sealed, len: len as u64, read_len });
         }
-        let (sealed, buffer) =
-            work.cpu(move || (sealer.segment(params, &buffer, unit.parent.as_ref()), buffer)).await?;
+        let (sealed, buffer) = sealer.segment(&work, params, buffer, unit.parent).await?;
         pool(&buffers).push(buffer);
         Ok(UnitDone { sealed: sealed?, len: len as u64, read_len })
     })

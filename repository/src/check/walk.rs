@@ -108,11 +108,11 @@ impl Walker<'_, '_> {
 
     /// Notes that a snapshot needs a record; false if the index has no place for it.
     fn need(&mut self, sid: SnapshotId, id: &Id, what: &str) -> bool {
-        match self.damage.reach(self.reader.index(), id) {
+        match self.damage.reach(self.reader.index().memory(), id) {
             Reach::Good => true,
             Reach::Hurt(findings) => {
                 findings.into_iter().for_each(|n| self.check.findings.hurt(n, sid));
-                !self.reader.index().find_all(&id.short()).is_empty()
+                !self.reader.index().memory().find_all(&id.short()).is_empty()
             }
             Reach::Nowhere => {
                 let findings = if self.damage.runs.is_empty() {
@@ -134,7 +134,7 @@ impl Walker<'_, '_> {
         if !is_damage(&error) {
             return Err(error);
         }
-        let index = self.reader.index();
+        let index = self.reader.index().memory();
         if !matches!(self.damage.reach(index, id), Reach::Good) {
             // the finding is there, and `need` has said that it hurts
             return Ok(());

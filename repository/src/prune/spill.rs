@@ -36,26 +36,6 @@ impl SpillFolder {
     fn failed(&self, what: &str, source: io::Error) -> Error {
         Error::Target { target: self.path.display().to_string(), what: what.to_owned(), source }
     }
-
-    /// A file that nobody else can open and that is gone with this process.
-    fn create(&self) -> io::Result<File> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let mut last = io::ErrorKind::AlreadyExists.into();
-        for n in 0..64u32 {
-            let path = self.path.join(format!(".orlop-{}-{n}", std::process::id()));
-            let opened =
-                std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-            match opened {
-                Ok(file) => {
-                    std::fs::remove_file(&path)?;
-                    return Ok(file);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
-    }
 }
 
 /// Fixed-length items whose first byte says their bucket.
@@ -119,7 +99,7 @@ impl<const N: usize> Spill<N> {
             Some(file) => file.clone(),
             None => {
                 let folder = self.folder.clone();
-                let made = self.folder.exec.blocking(move || folder.create()).await?;
+                let made = self.folder.exec.blocking(move || crate::cache::unlinked(&folder.path)).await?;
                 let made = made.map_err(|e| self.folder.failed("making a temporary file", e))?;
                 self.file.insert(Arc::new(made)).clone()
             }

@@ -238,7 +238,7 @@ impl Prune<'_> {
                 continue;
             }
             let mut refs = Spill::new(&self.folder, self.memory(2));
-            let mut walked = Walked::new(reader.index());
+            let mut walked = Walked::new(reader.index().memory());
             mark(reader, std::slice::from_ref(root), &Walked::default(), &mut walked, &mut refs).await?;
             for n in 0..BUCKET_COUNT {
                 let ids = refs.bucket(n).await?;
