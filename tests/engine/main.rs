@@ -6,6 +6,7 @@ mod commit;
 mod crash;
 mod flips;
 mod index_scale;
+mod local_copies;
 mod mutants;
 mod one;
 mod prune;
