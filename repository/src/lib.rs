@@ -28,10 +28,12 @@ mod repo;
 pub mod restore;
 pub mod snapshots;
 pub mod source;
+mod spill;
 pub mod stats;
 pub mod store;
 pub mod undelete;
 pub mod vfs;
+mod walked;
 
 pub use credential::Credential;
 pub use env::Env;

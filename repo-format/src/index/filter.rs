@@ -220,39 +220,20 @@ fn skips(place: &Places, bits: &[u8]) -> Result<Vec<(u32, u32)>> {
     Ok(skips)
 }
 
-/// Whether `parts`, the ids and contents of a run's filter records in their order, are those of its `entries`. A run
-/// without any is one of an older writer.
-pub fn check_filter<B: AsRef<[u8]>>(parts: &[(Id, B)], entries: &[Entry]) -> Result<()> {
-    let mismatch = Err(Error::Mismatch { what: "filter of an index run and its entries" });
-    let (mut rest, mut parts) = (entries, parts.iter());
-    if parts.len() == 0 {
-        return Ok(());
-    }
-    while let Some((wanted, used)) = next_part(rest) {
-        match parts.next() {
-            Some((id, part)) if (id, part.as_ref()) == (&wanted.0, wanted.1.as_slice()) => {}
-            _ => return mismatch,
-        }
-        rest = rest.get(used..).unwrap_or_default();
-    }
-    if parts.next().is_some() { mismatch } else { Ok(()) }
-}
-
-/// The filter part of the first of the sorted `entries`, and how many of them it covers: all places of its ids.
-pub(super) fn next_part(entries: &[Entry]) -> Option<((Id, Vec<u8>), usize)> {
+/// The id and content of the filter part of the first of the sorted `entries`, and how many of them it covers: all
+/// places of its ids. Nothing as long as more entries may belong to the part, unless these are the last ones.
+pub fn next_filter_part(entries: &[Entry], are_last: bool) -> Option<((Id, Vec<u8>), usize)> {
     let mut ids: Vec<[u8; 16]> = Vec::with_capacity(entries.len().min(limits::FILTER_PART_ID_COUNT_MAX));
-    let mut used = entries.len();
     for (n, entry) in entries.iter().enumerate() {
         if ids.last() == Some(&entry.id) {
             continue;
         }
         if ids.len() == limits::FILTER_PART_ID_COUNT_MAX {
-            used = n;
-            break;
+            return Some((encode_filter_part(&ids)?, n));
         }
         ids.push(entry.id);
     }
-    Some((encode_filter_part(&ids)?, used))
+    if are_last { Some((encode_filter_part(&ids)?, entries.len())) } else { None }
 }
 
 /// First and last short id of what a block of entries or a filter part covers, by the id of its record.

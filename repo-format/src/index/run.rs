@@ -1,7 +1,7 @@
 //! What runs are made of, and writing them.
 
 use super::entries::{ENTRIES_PER_BLOCK, ENTRY_LEN, Entry, block_id, check_entry, encode_block};
-use super::filter::next_part;
+use super::filter::next_filter_part;
 use crate::fields::Fields;
 use crate::pack::{FOOTER_LEN, HEADER_LEN, PackClass, TRAILER_LEN_MIN};
 use crate::record::RecordType;
@@ -158,7 +158,7 @@ impl RunBuilder {
         let (entries, mut filtered) = (Arc::new(entries), 0);
         let of_filter = entries.clone();
         let filter = std::iter::from_fn(move || {
-            let ((id, content), used) = next_part(of_filter.get(filtered..)?)?;
+            let ((id, content), used) = next_filter_part(of_filter.get(filtered..)?, true)?;
             filtered += used;
             Some(PlainIndexRecord { record_type: RecordType::Filter, id, content })
         });

@@ -5,7 +5,7 @@ use super::load::{Found, Listing, RunFile, RunStream};
 use super::open::open_run;
 use super::run_set::{Rules, RunSet, State};
 use super::{Entry, Index, PackInfo};
-use crate::cache::{Kind, LocalCopy};
+use crate::cache::Kind;
 use crate::{Error, Repository, Result};
 use bytes::Bytes;
 use repo_format::PackId;
@@ -178,15 +178,16 @@ pub(crate) async fn load(
         let repository = reading.clone();
         let is_small = all_small || small.contains(&file.pack_id);
         Box::pin(async move {
-            let copy = repository.copies().of(Kind::Run, file.pack_id);
             Ok(if is_small {
-                read_whole(&repository, &file, copy).await?.map(Loaded::Whole)
+                read_whole(&repository, &file).await?.map(Loaded::Whole)
             } else {
+                let copy = repository.copies().of(Kind::Run, file.pack_id);
                 FencedRun::read(&repository, &file, copy).await?.map(Loaded::Fenced)
             })
         }) as _
     });
-    let in_flight_len = index_len / 2;
+    // of the others only the ends are read
+    let in_flight_len = if all_small { index_len / 2 } else { u64::MAX };
     let mut runs =
         RunStream::reading(repository, listing.clone(), RUNS_IN_FLIGHT, in_flight_len, HashSet::new(), start);
     while let Some((file, run)) = runs.next().await? {
@@ -230,15 +231,16 @@ fn small_runs(listing: &Listing, index_len: u64) -> HashSet<PackId> {
 }
 
 /// Reads a run and all of its entries, from its copy if that is good.
-async fn read_whole(repository: &Repository, file: &RunFile, copy: LocalCopy) -> Result<Found<Run>> {
+async fn read_whole(repository: &Repository, file: &RunFile) -> Result<Found<Run>> {
     let exec = repository.exec();
     let open = |object: Bytes| {
         let (repository, file) = (repository.clone(), file.clone());
         exec.cpu(move || open_run(&repository, &file, &object))
     };
-    let is_kept = repository.copies().is_kept();
-    if is_kept {
-        let (copy, len) = (copy.clone(), file.len);
+    // a copy that ends with this process would not be read again
+    let copy = repository.copies().is_kept().then(|| repository.copies().of(Kind::Run, file.pack_id));
+    if let Some(copy) = copy.clone() {
+        let len = file.len;
         let copied = exec.blocking(move || copy.read(0..len)).await?;
         if let Some(object) = copied
             && let Ok(Some(run)) = open(object.into()).await?
@@ -248,7 +250,7 @@ async fn read_whole(repository: &Repository, file: &RunFile, copy: LocalCopy) ->
     }
     let Some(object) = repository.store().get(&file.name()).await? else { return Ok(Found::Gone) };
     let Some(run) = open(object.clone()).await?? else { return Ok(Found::Foreign) };
-    if is_kept {
+    if let Some(copy) = copy {
         exec.blocking(move || copy.write(0, &object)).await?;
     }
     Ok(Found::Run(run))
