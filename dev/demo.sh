@@ -184,6 +184,7 @@ field() {
 
 start_repository() {
   (umask 077 && random_hex 16 >"$WORK/password")
+  export XDG_CACHE_HOME=$WORK/cache
   export ORLOP_PASSWORD_FILE=$WORK/password
   if [ "${S3:-}" = 1 ]; then
     "$DEV_DIR/versitygw.sh" build

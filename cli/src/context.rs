@@ -8,6 +8,7 @@ use crate::output::Output;
 use repository::progress::Progress;
 use repository::store::{Driver, StoreUrl, connect};
 use repository::{Credential, Env, Exec, Repository};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,9 @@ use std::time::Instant;
 pub(crate) const ASYNC_THREADS_MAX: usize = 4;
 /// Threads that wait for the kernel at once.
 pub(crate) const BLOCKING_THREADS_MAX: usize = 64;
+
+/// Copies kept of one repository, in bytes.
+const CACHE_LEN_MAX: u64 = 1 << 30;
 
 /// One run of the program.
 pub(crate) struct Context {
@@ -78,6 +82,12 @@ impl Context {
     ) -> Result<Repository, Failure> {
         let work = Repository::open(driver, &self.exec, &self.env, credential);
         let repository = self.exec.unless_cancelled(work).await?;
+        if let Some(folder) = self.cache_folder()
+            && !repository.keep_copies(&folder, CACHE_LEN_MAX)
+        {
+            // no copies cost requests, nothing else
+            self.output.detail(&format!("no copies are kept: {} cannot be used", folder.display()));
+        }
         self.output.detail(&format!(
             "opened repository {} at {} as {}",
             repository.repo_id(),
@@ -85,6 +95,16 @@ impl Context {
             repository.role()
         ));
         Ok(repository)
+    }
+
+    /// Where copies are kept, if they may be.
+    fn cache_folder(&self) -> Option<PathBuf> {
+        if self.global.no_cache {
+            return None;
+        }
+        let of = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let default = || of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+        self.global.cache_dir.clone().or_else(|| Some(default()?.join("orlop")))
     }
 
     /// Counters, and a display of them that ends when it is dropped.

@@ -26,6 +26,8 @@ pub const TRAILER_LEN_MAX: u32 = (1 << 24) - 1;
 pub const SESSION_RECORD_COUNT_MAX: u64 = 1 << 28;
 /// Entries of one index run.
 pub const RUN_ENTRY_COUNT_MAX: u64 = 1 << 20;
+/// Ids of one part of a run's filter.
+pub const FILTER_PART_ID_COUNT_MAX: usize = 1 << 14;
 /// Length of one index run.
 pub const RUN_LEN_MAX: u64 = 60 << 20;
 /// Longest map page.

@@ -92,6 +92,11 @@ pub enum Mutant {
     ForgetLastOfGroup,
     /// A pack leaves `dead` by a LIST made after the wait.
     DeadLeavesByLateList,
+    /// Looking up an id passes over one of the runs that are not in memory. No rule of the protocol: it shows that
+    /// tests reach that path.
+    LookupSkipsRun,
+    /// A run that a merge removed under a look-up is passed over. No rule of the protocol, either.
+    LookupWithoutReload,
 }
 
 impl Mutant {

@@ -19,6 +19,7 @@ pub struct Exec {
     mode: Mode,
     cancel: Arc<Cancel>,
     memory_len: u64,
+    index_len: Option<u64>,
 }
 
 /// What an operation may hold in memory unless told otherwise.
@@ -67,12 +68,17 @@ impl<T> Drop for AbortOnDrop<T> {
 impl Exec {
     /// Everything on the calling thread, in call order.
     pub fn inline() -> Self {
-        Exec { mode: Mode::Inline(None), cancel: Arc::default(), memory_len: MEMORY_LEN }
+        Exec { mode: Mode::Inline(None), cancel: Arc::default(), memory_len: MEMORY_LEN, index_len: None }
     }
 
     /// Everything on the calling thread; waits are `time`'s.
     pub fn inline_with(time: Arc<dyn InlineTime>) -> Self {
-        Exec { mode: Mode::Inline(Some(time)), cancel: Arc::default(), memory_len: MEMORY_LEN }
+        Exec {
+            mode: Mode::Inline(Some(time)),
+            cancel: Arc::default(),
+            memory_len: MEMORY_LEN,
+            index_len: None,
+        }
     }
 
     /// `threads` CPU threads; the caller provides a tokio runtime for the asynchronous part.
@@ -82,7 +88,12 @@ impl Exec {
             .thread_name(|n| format!("orlop-cpu-{n}"))
             .build()
             .map_err(|e| Error::Internal { what: format!("starting {threads} threads: {e}") })?;
-        Ok(Exec { mode: Mode::Threads(Arc::new(pool)), cancel: Arc::default(), memory_len: MEMORY_LEN })
+        Ok(Exec {
+            mode: Mode::Threads(Arc::new(pool)),
+            cancel: Arc::default(),
+            memory_len: MEMORY_LEN,
+            index_len: None,
+        })
     }
 
     /// With another bound on memory, in bytes; at least 64 MiB are used.
@@ -90,6 +101,18 @@ impl Exec {
     pub fn with_memory(mut self, memory_len: u64) -> Self {
         self.memory_len = memory_len;
         self
+    }
+
+    /// With another bound on the index in memory, in bytes: tests make it tiny.
+    #[must_use]
+    pub fn with_index_len(mut self, index_len: u64) -> Self {
+        self.index_len = Some(index_len);
+        self
+    }
+
+    /// What an index may take in memory before it is looked up in its runs, in bytes: a sixth of the memory.
+    pub fn index_len(&self) -> u64 {
+        self.index_len.unwrap_or(self.memory_len.max(64 << 20) / 6)
     }
 
     /// What an operation may hold in memory, in bytes.

@@ -5,6 +5,7 @@
 //! inline on one thread ([`Exec::inline`]) for tests that count and fail every store call.
 
 pub mod backup;
+mod cache;
 pub mod check;
 mod copier;
 pub mod credential;
@@ -28,10 +29,12 @@ mod repo;
 pub mod restore;
 pub mod snapshots;
 pub mod source;
+mod spill;
 pub mod stats;
 pub mod store;
 pub mod undelete;
 pub mod vfs;
+mod walked;
 
 pub use credential::Credential;
 pub use env::Env;

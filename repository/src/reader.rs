@@ -1,8 +1,9 @@
 //! From an id to plain bytes: index, trailer, ranged reads that serve many records at once.
 
+use crate::cache::Kind;
 use crate::error::Named;
-use crate::index::{Index, PackInfo};
-use crate::{Error, ErrorKind, Repository, Result};
+use crate::index::{Known, PackInfo};
+use crate::{Error, ErrorKind, Exec, Repository, Result};
 use bytes::Bytes;
 use repo_format::compress::Decompressor;
 use repo_format::layout::ObjectName;
@@ -10,6 +11,7 @@ use repo_format::pack::{OpenTrailer, PackClass, Row, Trailer, open_trailer};
 use repo_format::record::{ALG_STRUCTURE, RecordKey};
 use repo_format::{Id, PackId};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,14 +19,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 const GAP_MAX: u64 = 128 << 10;
 /// Longest range fetched in one request.
 const FETCH_LEN_MAX: u64 = 8 << 20;
-/// Memory for trailers.
-const TRAILER_CACHE_LEN: usize = 24 << 20;
+/// Memory for trailers: this part of it all.
+const TRAILER_CACHE_SHARE: u64 = 8;
+
+fn trailer_cache_len(exec: &Exec) -> usize {
+    usize::try_from(exec.memory_len() / TRAILER_CACHE_SHARE).unwrap_or(usize::MAX)
+}
 
 /// Reads records of one domain through its index. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
     repository: Repository,
-    index: Arc<Index>,
+    index: Known,
     caches: Arc<Mutex<Caches>>,
 }
 
@@ -92,8 +98,8 @@ pub struct Fetch {
 
 impl Reader {
     /// Reads through `index`.
-    pub fn new(repository: Repository, index: Arc<Index>) -> Self {
-        Reader { repository, index, caches: Arc::default() }
+    pub fn new(repository: Repository, index: impl Into<Known>) -> Self {
+        Reader { repository, index: index.into(), caches: Arc::default() }
     }
 
     /// The repository.
@@ -102,7 +108,7 @@ impl Reader {
     }
 
     /// The index.
-    pub fn index(&self) -> &Arc<Index> {
+    pub fn index(&self) -> &Known {
         &self.index
     }
 
@@ -121,10 +127,11 @@ impl Reader {
                 return Ok(trailer.clone());
             }
         }
-        let opened = Arc::new(OpenedTrailer::new(read_trailer(&self.repository, pack).await?));
+        let opened = Arc::new(OpenedTrailer::new(read_trailer_near(&self.repository, pack).await?));
         let mut caches = self.caches();
         let len = opened.memory_len();
-        while caches.trailers_len + len > TRAILER_CACHE_LEN && !caches.trailers.is_empty() {
+        let len_max = trailer_cache_len(self.repository.exec());
+        while caches.trailers_len + len > len_max && !caches.trailers.is_empty() {
             let oldest = caches.trailers.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
             let Some((old, _)) = oldest.and_then(|id| caches.trailers.remove(&id)) else { break };
             caches.trailers_len -= old.memory_len();
@@ -142,9 +149,9 @@ impl Reader {
     pub async fn locate(&self, id: &Id) -> Result<Vec<Location>> {
         let mut found = Vec::new();
         let mut failure = None;
-        for entry in self.index.find_all(&id.short()) {
-            let Some(pack) = self.index.packs().get(entry.pack as usize) else { continue };
-            match self.locate_in(pack, id).await {
+        for entry in self.index.find_all(&id.short()).await? {
+            let Some(pack) = self.index.pack(entry.pack) else { continue };
+            match self.locate_in(&pack, id).await {
                 Ok(Some(location)) => found.push(location),
                 Ok(None) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Cancelled) => return Err(error),
@@ -153,9 +160,26 @@ impl Reader {
         }
         match (found.is_empty(), failure) {
             (true, Some(error)) => Err(error),
-            (true, None) => Err(Error::damage(format!("record {id}"), "no pack of the index holds it")),
+            (true, None) => Err(self.unknown(id)),
             _ => Ok(found),
         }
+    }
+
+    /// Why an id has no location.
+    fn unknown(&self, id: &Id) -> Error {
+        let unknown = || Error::damage(format!("record {id}"), "no pack of the index holds it");
+        self.index.take_problem().unwrap_or_else(unknown)
+    }
+
+    /// One place where `id` lies: in the pack of this number, if its trailer agrees, or in any other.
+    pub async fn locate_first(&self, id: &Id, pack: Option<u32>) -> Result<Location> {
+        if let Some(pack) = pack.and_then(|number| self.index.pack(number))
+            && let Ok(Some(location)) = self.locate_in(&pack, id).await
+        {
+            return Ok(location);
+        }
+        self.repository.exec().check_cancelled()?;
+        self.locate(id).await?.into_iter().next().ok_or_else(|| self.unknown(id))
     }
 
     async fn locate_in(&self, pack: &PackInfo, id: &Id) -> Result<Option<Location>> {
@@ -235,13 +259,10 @@ impl Reader {
         let mut failures = Vec::new();
         let mut wanted = Vec::new();
         let mut others: HashMap<usize, Vec<Location>> = HashMap::new();
-        for (n, id) in ids.iter().enumerate() {
-            match self.locate(id).await {
-                Ok(mut locations) => {
-                    let first = locations.remove(0);
-                    others.insert(n, locations);
-                    wanted.push((n, first));
-                }
+        let shorts: Vec<[u8; 16]> = ids.iter().map(Id::short).collect();
+        for ((n, id), pack) in ids.iter().enumerate().zip(self.index.find(&shorts).await?) {
+            match self.locate_first(id, pack).await {
+                Ok(location) => wanted.push((n, location)),
                 Err(error) => failures.push((n, error)),
             }
         }
@@ -262,23 +283,47 @@ impl Reader {
                         self.open(&location, sealed, &mut tools, &mut plain)?;
                         Ok(plain)
                     });
-                    match (
-                        opened,
-                        others.get_mut(&n).and_then(|rest| (!rest.is_empty()).then(|| rest.remove(0))),
-                    ) {
-                        (Ok(plain), _) => {
+                    let error = match opened {
+                        Ok(plain) => {
                             if let Some(slot) = out.get_mut(n) {
                                 *slot = Some(plain);
                             }
+                            continue;
                         }
-                        (Err(_), Some(next)) => retry.push((n, next)),
-                        (Err(error), None) => failures.push((n, error)),
+                        Err(error) => error,
+                    };
+                    match self.next_location(ids.get(n), &location, others.entry(n)).await? {
+                        Some(next) => retry.push((n, next)),
+                        None => failures.push((n, error)),
                     }
                 }
             }
             wanted = retry;
         }
         Ok((out, failures))
+    }
+
+    /// Where else a record may be read, of which the copy at `tried` is bad.
+    async fn next_location(
+        &self,
+        id: Option<&Id>,
+        tried: &Location,
+        others: Entry<'_, usize, Vec<Location>>,
+    ) -> Result<Option<Location>> {
+        let rest = match (others, id) {
+            (Entry::Occupied(rest), _) => rest.into_mut(),
+            (Entry::Vacant(_), None) => return Ok(None),
+            (Entry::Vacant(none), Some(id)) => {
+                let mut rest = match self.locate(id).await {
+                    Ok(rest) => rest,
+                    Err(error) if error.kind() == ErrorKind::Damage => Vec::new(),
+                    Err(error) => return Err(error),
+                };
+                rest.retain(|other| (other.pack_id, other.range.start) != (tried.pack_id, tried.range.start));
+                none.insert(rest)
+            }
+        };
+        Ok((!rest.is_empty()).then(|| rest.remove(0)))
     }
 
     fn exec_check(&self) -> Result<()> {
@@ -333,11 +378,33 @@ pub fn coalesce(mut records: Vec<(usize, Location)>) -> Vec<Fetch> {
     fetches
 }
 
-/// Reads and opens the trailer of a pack whose length the index knows.
+/// Reads and opens the trailer of a pack whose length the index knows, from the store.
 pub(crate) async fn read_trailer(repository: &Repository, pack: &PackInfo) -> Result<Trailer> {
     let name = ObjectName::pack(pack.class, pack.pack_id);
     let tail_len = u64::from(pack.trailer_len) + repo_format::pack::FOOTER_LEN as u64;
     open_tail(repository, &name, pack.pack_id, pack.class, pack.len, tail_len.min(pack.len)).await
+}
+
+/// As [`read_trailer`], from the copy of it if there is one that is good.
+pub(crate) async fn read_trailer_near(repository: &Repository, pack: &PackInfo) -> Result<Trailer> {
+    let name = ObjectName::pack(pack.class, pack.pack_id);
+    let tail_len = (u64::from(pack.trailer_len) + repo_format::pack::FOOTER_LEN as u64).min(pack.len);
+    let copy = repository.copies().of(Kind::Pack, pack.pack_id);
+    if copy.is_none() {
+        return read_trailer(repository, pack).await;
+    }
+    let (range, exec) = (pack.len - tail_len..pack.len, repository.exec());
+    let (read, at) = (copy.clone(), range.clone());
+    if let Some(tail) = exec.blocking(move || read.read(at)).await?
+        && let Ok(OpenTrailer::Done(trailer, _)) =
+            open_trailer(&repository.pack_context(pack.class, &pack.pack_id), &tail, pack.len)
+    {
+        return Ok(trailer);
+    }
+    let (trailer, tail) = fetch_tail(repository, &name, pack.pack_id, pack.class, pack.len, tail_len).await?;
+    let offset = pack.len - tail.len() as u64;
+    exec.blocking(move || copy.write(offset, &tail)).await?;
+    Ok(trailer)
 }
 
 /// Reads the last `guess` bytes of a pack, or as many as its footer asks for, and opens the trailer.
@@ -349,6 +416,17 @@ pub(crate) async fn open_tail(
     len: u64,
     guess: u64,
 ) -> Result<Trailer> {
+    fetch_tail(repository, name, pack_id, class, len, guess).await.map(|(trailer, _)| trailer)
+}
+
+async fn fetch_tail(
+    repository: &Repository,
+    name: &ObjectName,
+    pack_id: PackId,
+    class: PackClass,
+    len: u64,
+    guess: u64,
+) -> Result<(Trailer, Bytes)> {
     let context = repository.pack_context(class, &pack_id);
     let mut tail_len = guess.min(len);
     for _ in 0..3 {
@@ -360,7 +438,7 @@ pub(crate) async fn open_tail(
             return Err(Error::damage(name, format!("ends before {len} bytes")));
         }
         match open_trailer(&context, &tail, len).named(name)? {
-            OpenTrailer::Done(trailer, _) => return Ok(trailer),
+            OpenTrailer::Done(trailer, _) => return Ok((trailer, tail)),
             OpenTrailer::NeedTail(need) => tail_len = need.min(len),
         }
     }

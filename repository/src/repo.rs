@@ -1,5 +1,6 @@
 //! An open repository: its store, its config and the keys of one domain.
 
+use crate::cache::Copies;
 use crate::error::Named;
 use crate::{Env, Error, Exec, Result, Store};
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use repo_format::map::PageKey;
 use repo_format::pack::{PackClass, PackContext};
 use repo_format::sealed::{self, Binding, Class};
 use repo_format::{PackId, RepoId, SlotId};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use zeroize::Zeroizing;
 
 /// Level of sealed objects: small, written once, read often.
@@ -36,6 +38,7 @@ struct Inner {
     structure: Secret,
     page_key: PageKey,
     identity: Option<Identity>,
+    copies: OnceLock<Copies>,
 }
 
 /// What turns plain bytes into ids and cuts, in one domain.
@@ -83,6 +86,7 @@ impl Repository {
             structure,
             page_key,
             identity,
+            copies: OnceLock::new(),
         };
         Ok(Repository { inner: Arc::new(inner) })
     }
@@ -121,6 +125,21 @@ impl Repository {
     /// Where its work runs.
     pub fn exec(&self) -> &Exec {
         &self.inner.exec
+    }
+
+    /// Keeps sealed copies of index and trailers in `folder`, below the repository's id, of `len_max` bytes in all.
+    /// False, and nothing is kept, if that cannot be. To be said before anything else is done.
+    pub fn keep_copies(&self, folder: &Path, len_max: u64) -> bool {
+        let folder = folder.join(self.repo_id().to_string());
+        Copies::folder(&folder, len_max).is_ok_and(|copies| self.inner.copies.set(copies).is_ok())
+    }
+
+    /// Copies of what the store holds. Unless some are kept, with threads there are some until this process ends.
+    pub(crate) fn copies(&self) -> &Copies {
+        self.inner.copies.get_or_init(|| match self.exec().is_inline() {
+            true => Copies::none(),
+            false => Copies::scratch(std::env::temp_dir()),
+        })
     }
 
     /// Its clock and randomness.

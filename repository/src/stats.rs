@@ -65,7 +65,7 @@ pub async fn stats(repository: &Repository) -> Result<StatsReport> {
         snapshots_forgotten: entries.iter().filter(|entry| entry.forgotten).count() as u64,
         unreadable: (unread.len() + lost.len()) as u64,
         bytes_logical: sizes.fold(0, u64::saturating_add),
-        index_entries: reader.index().entries().len() as u64,
+        index_entries: reader.index().entry_count(),
         packs_data: stored(repository, DATA_PACK_PREFIX).await?,
         packs_map: stored(repository, MAP_PACK_PREFIX).await?,
         runs: stored(repository, INDEX_PREFIX).await?,

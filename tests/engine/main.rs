@@ -7,6 +7,8 @@ mod crash;
 mod diff;
 mod flips;
 mod in_place;
+mod index_scale;
+mod local_copies;
 mod mutants;
 mod one;
 mod prune;

@@ -150,7 +150,8 @@ fn bounds(mutant: Mutant) -> Option<Rules> {
         Mutant::OwnPacksWithoutList | Mutant::DeadLeavesByLateList => ANEW,
         Mutant::DeleteByOldList => OLD_RECORDS,
         Mutant::CommitTwice => SID_IS_OVER,
-        Mutant::ForgetLastOfGroup => return None,
+        // of the command line, and of how an index is read: no steps of the protocol
+        Mutant::ForgetLastOfGroup | Mutant::LookupSkipsRun | Mutant::LookupWithoutReload => return None,
     })
 }
 

@@ -16,6 +16,9 @@ const SEED_COUNT: u64 = 20_000;
 /// Seeds are independent: one thread each takes the next.
 const THREADS: usize = 2;
 
+/// Seeds of `make test` with an index that is looked up in its runs.
+const LOOKUP_SEED_COUNT: u64 = 3_000;
+
 /// Changes the mixture that a seed draws.
 type Shape<'a> = &'a (dyn Fn(&mut Profile, &mut Rng) + Sync);
 
@@ -64,6 +67,18 @@ fn first_failure(seeds: Range<u64>, shape: Shape) -> (Option<Report>, Vec<Durati
 
 /// As the seed draws it.
 fn plain(_: &mut Profile, _: &mut Rng) {}
+
+/// As the seed draws it, with nothing of the index in memory.
+fn looked_up(profile: &mut Profile, _: &mut Rng) {
+    profile.index_len = Some(0);
+}
+
+#[test]
+fn many_seeds_lose_nothing_by_looking_up() {
+    if let Some(report) = first_failure(0..LOOKUP_SEED_COUNT, &looked_up).0 {
+        panic!("{}", explain(&report, &looked_up, "this test"));
+    }
+}
 
 /// The trace of a failed seed, and how to see it again.
 fn explain(report: &Report, shape: Shape, how: &str) -> String {

@@ -47,7 +47,13 @@ impl Bench {
         let (env, clock) = env(seed);
         let store = MemoryDriver::new(env.clock.clone());
         let owner = Credential::KeyFile(Secret::new([0x0e; 32]));
-        Bench { env, clock, exec: Exec::inline(), store, owner }
+        Bench { env, clock, exec: exec(), store, owner }
+    }
+
+    /// With an index that is looked up in its runs, whatever `ORLOP_TEST_INDEX_LEN` says.
+    #[must_use]
+    pub fn with_tiny_index(self) -> Self {
+        Bench { exec: self.exec.with_index_len(0), ..self }
     }
 
     /// An empty store that ignores conditions, no repository yet.
@@ -83,6 +89,15 @@ impl Bench {
     /// Opens and backs up.
     pub fn backup(&self, request: BackupRequest) -> Result<BackupReport> {
         run(backup(&self.open(), request, &Arc::new(Progress::default())))
+    }
+}
+
+/// Everything inline. `ORLOP_TEST_INDEX_LEN` bounds the index in memory, so that all tests can be run with one that is
+/// looked up in its runs.
+fn exec() -> Exec {
+    match std::env::var("ORLOP_TEST_INDEX_LEN") {
+        Ok(len) => Exec::inline().with_index_len(len.parse().expect("ORLOP_TEST_INDEX_LEN is a number")),
+        Err(_) => Exec::inline(),
     }
 }
 
@@ -142,7 +157,7 @@ impl Bench {
         Bench {
             env: self.env.clone(),
             clock: self.clock.clone(),
-            exec: Exec::inline(),
+            exec: Exec::inline().with_index_len(self.exec.index_len()),
             store,
             owner: self.owner.clone(),
         }

@@ -72,11 +72,11 @@ pub(crate) struct Global {
     /// Say more, on standard error
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
-    /// Keep nothing of the repository on this machine; this version keeps no cache, so it changes nothing yet
+    /// Keep nothing of the repository on this machine
     #[arg(long, global = true, conflicts_with = "cache_dir")]
     pub(crate) no_cache: bool,
-    /// Keep sealed copies of index and structure in this folder; this version keeps no cache, so it changes
-    /// nothing yet
+    /// Keep sealed copies of index and trailers below this folder, up to 1 GiB a repository; orlop in $XDG_CACHE_HOME
+    /// or ~/.cache by default
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Threads that compute; as many as there are CPUs by default

@@ -1,10 +1,12 @@
 //! What runs are made of, and writing them.
 
 use super::entries::{ENTRIES_PER_BLOCK, ENTRY_LEN, Entry, block_id, check_entry, encode_block};
+use super::filter::next_filter_part;
 use crate::fields::Fields;
 use crate::pack::{FOOTER_LEN, HEADER_LEN, PackClass, TRAILER_LEN_MIN};
 use crate::record::RecordType;
 use crate::{Error, Id, PackId, Result, SnapshotId, limits};
+use std::sync::Arc;
 
 pub(super) const WHAT: &str = "index run";
 /// Bytes of a pack table row: pack_id[16], size u32, trailer_len u24, class u8, sid[16].
@@ -72,6 +74,12 @@ fn plain_len(entry_count: u64, pack_count: u64) -> u64 {
     entry_count.saturating_mul(ENTRY_LEN as u64).saturating_add(rows).saturating_add(HEAD_LEN as u64)
 }
 
+/// Bytes of a run's filter at most.
+fn filter_len(entry_count: u64) -> u64 {
+    let parts = entry_count / limits::FILTER_PART_ID_COUNT_MAX as u64 + 1;
+    entry_count.saturating_mul(10) / 8 + parts * 32
+}
+
 /// A record of a run before it is sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlainIndexRecord {
@@ -106,7 +114,7 @@ impl RunBuilder {
     pub fn fits(&self, record_count: usize) -> bool {
         let entries = (self.entries.len() + record_count) as u64;
         // Sealing adds an overhead and a trailer row to each block and part: 2 % at most.
-        let len = plain_len(entries, self.packs.len() as u64 + 1);
+        let len = plain_len(entries, self.packs.len() as u64 + 1).saturating_add(filter_len(entries));
         entries <= limits::RUN_ENTRY_COUNT_MAX && len + len / 40 <= limits::RUN_LEN_MAX
     }
 
@@ -147,6 +155,13 @@ impl RunBuilder {
         RunHead::parse(&head)?;
         let head = PlainIndexRecord { record_type: RecordType::RunHead, id: Id::ZERO, content: head };
         let RunBuilder { packs, entries } = self;
+        let (entries, mut filtered) = (Arc::new(entries), 0);
+        let of_filter = entries.clone();
+        let filter = std::iter::from_fn(move || {
+            let ((id, content), used) = next_filter_part(of_filter.get(filtered..)?, true)?;
+            filtered += used;
+            Some(PlainIndexRecord { record_type: RecordType::Filter, id, content })
+        });
         let block_count = entries.len().div_ceil(ENTRIES_PER_BLOCK);
         let blocks = (0..block_count).filter_map(move |n| {
             let block = entries.chunks(ENTRIES_PER_BLOCK).nth(n)?;
@@ -158,7 +173,7 @@ impl RunBuilder {
             let content = encode_part(packs.chunks(PACK_TABLE_PART_ROWS).nth(n)?);
             Some(PlainIndexRecord { record_type: RecordType::PackTable, id: part_id(n as u32), content })
         });
-        Ok(blocks.chain(parts).chain(std::iter::once(head)))
+        Ok(blocks.chain(filter).chain(parts).chain(std::iter::once(head)))
     }
 
     /// All of [`into_records`](Self::into_records) at once.

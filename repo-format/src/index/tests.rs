@@ -117,11 +117,11 @@ fn refused(change: impl FnOnce(&mut Records)) -> bool {
 
 #[test]
 fn runs_that_do_not_add_up_are_refused() {
-    // 3 blocks, 2 parts, head
+    // 3 blocks, filter, 2 parts, head
     assert!(refused(|run| run.swap(0, 1)), "blocks not sorted");
-    assert!(refused(|run| run.swap(2, 3)), "order of types");
-    assert!(refused(|run| run.swap(3, 4)), "order of parts");
-    for at in 0..6 {
+    assert!(refused(|run| run.swap(2, 4)), "order of types");
+    assert!(refused(|run| run.swap(4, 5)), "order of parts");
+    for at in [0, 1, 2, 4, 5, 6] {
         assert!(refused(|run| drop(run.remove(at))), "record {at} missing");
         assert!(refused(|run| run.insert(at, run[at].clone())), "record {at} twice");
         assert!(refused(|run| run[at].1.0[20] ^= 1), "id of record {at}");
@@ -133,24 +133,107 @@ fn runs_that_do_not_add_up_are_refused() {
     assert!(refused(|run| run[0].2[16..20].copy_from_slice(&1025u32.to_le_bytes())), "pack number");
     assert!(refused(|run| run[0].2[20..23].copy_from_slice(&[28, 0, 0])), "clen");
     assert!(refused(|run| run[0].2[20..23].copy_from_slice(&[255, 255, 255])), "clen");
-    assert!(refused(|run| run[3].2.copy_within(0..16, 40)), "a pack twice");
-    assert!(refused(|run| run[3].2[23] = 3), "a run as pack");
-    assert!(refused(|run| run[3].2[16..20].fill(0xff)), "size");
-    assert!(refused(|run| run[5].2[20] ^= 1), "lowest");
-    assert!(refused(|run| run[5].2[8..16].fill(0xff)), "entry count");
-    assert!(refused(|run| run[5].2[16..20].fill(0xff)), "pack count");
+    assert!(refused(|run| run[4].2.copy_within(0..16, 40)), "a pack twice");
+    assert!(refused(|run| run[4].2[23] = 3), "a run as pack");
+    assert!(refused(|run| run[4].2[16..20].fill(0xff)), "size");
+    assert!(refused(|run| run[6].2[20] ^= 1), "lowest");
+    assert!(refused(|run| run[6].2[8..16].fill(0xff)), "entry count");
+    assert!(refused(|run| run[6].2[16..20].fill(0xff)), "pack count");
     assert!(parse_run::<Vec<u8>>(&[]).is_err());
 }
 
 #[test]
 fn filters_are_skipped_in_their_place() {
-    let filter = (RecordType::Filter, id(1), vec![1, 2, 3]);
     let mut run = records(builder(2, 400));
-    let without = parse_run(&run).unwrap();
-    run.insert(3, filter.clone());
-    assert_eq!(parse_run(&run), Ok(without));
+    let whole = parse_run(&run).unwrap();
+    assert_eq!(run[3].0, RecordType::Filter);
+    let filter = run.remove(3);
+    assert_eq!(parse_run(&run), Ok(whole), "a run of an older writer has none");
     assert!(refused(|run| run.insert(1, filter.clone())));
-    assert!(refused(|run| run.insert(5, filter)));
+    assert!(refused(|run| run.insert(6, filter)));
+}
+
+/// Filter parts of a run.
+fn filter(records: &Records) -> Vec<(Id, Vec<u8>)> {
+    let parts = records.iter().filter(|(record_type, ..)| *record_type == RecordType::Filter);
+    parts.map(|(_, id, part)| (*id, part.clone())).collect()
+}
+
+/// The filter of entries that come a thousand at a time.
+fn rebuilt(entries: &[Entry]) -> Vec<(Id, Vec<u8>)> {
+    let (mut parts, mut held, mut rest) = (Vec::new(), Vec::new(), entries);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(1000));
+        held.extend_from_slice(now);
+        rest = later;
+        while let Some((part, used)) = next_filter_part(&held, rest.is_empty()) {
+            parts.push(part);
+            held.drain(..used);
+        }
+    }
+    parts
+}
+
+#[test]
+fn filters_know_every_id_and_hardly_another() {
+    let part_max = limits::FILTER_PART_ID_COUNT_MAX as u64;
+    for count in [1, 2, 63, 64, 65, 1000, part_max, part_max + 1, 3 * part_max] {
+        let records = records(builder(1, count));
+        let parts = filter(&records);
+        assert_eq!(parts.len() as u64, count.div_ceil(part_max));
+        assert_eq!(parts, rebuilt(&parse_run(&records).unwrap().entries));
+        let parsed: Vec<_> =
+            parts.iter().map(|(id, part)| (FilterPart::parse(id, part).unwrap(), id_range(id))).collect();
+        let passes = |id: &Id| {
+            let in_range = parsed.iter().find(|(_, (first, last))| (first..=last).contains(&&id.short()));
+            in_range.is_some_and(|(part, _)| part.may_have(&id.short()))
+        };
+        assert!((0..count).all(|n| passes(&id(n))), "of {count}");
+        let wrong = (count..count + 200_000).filter(|n| passes(&id(*n))).count();
+        // 781 expected; a part of few ids covers little of the space
+        assert!(wrong < 950 && (count < part_max || wrong > 600), "{wrong} of 200,000 pass by mistake");
+        let len: usize = parts.iter().map(|(_, part)| part.len()).sum();
+        assert!(count < 1000 || (len * 8) as f64 / (count as f64) < 9.8, "{len} bytes for {count}");
+    }
+}
+
+#[test]
+fn filters_cover_an_id_in_several_packs_once() {
+    let mut builder = builder(3, 0);
+    let count = limits::FILTER_PART_ID_COUNT_MAX as u64 + 5;
+    for (n, pack) in (0..count).flat_map(|n| (0..3).map(move |pack| (n, pack))) {
+        builder.add_entry(&id(n), pack, 50).unwrap();
+    }
+    let records = records(builder);
+    let parts = filter(&records);
+    let counts: Vec<u32> =
+        parts.iter().map(|(id, part)| FilterPart::parse(id, part).unwrap().id_count()).collect();
+    assert_eq!(counts, [limits::FILTER_PART_ID_COUNT_MAX as u32, 5]);
+    assert_eq!(parts, rebuilt(&parse_run(&records).unwrap().entries));
+}
+
+#[test]
+fn filters_that_do_not_add_up_are_refused() {
+    let records = records(builder(1, 500));
+    let (id, part) = filter(&records).remove(0);
+    assert!(FilterPart::parse(&id, &part).is_ok());
+    for at in 0..20 {
+        let mut other = part.clone();
+        other[at] ^= 1;
+        assert!(FilterPart::parse(&id, &other).is_err(), "byte {at}");
+    }
+    let mut first = part.clone();
+    first[20] ^= 1;
+    let long = [part.as_slice(), &[0]].concat();
+    for other in [&first, &long, &part[..part.len() - 1].to_vec(), &part[..20].to_vec(), &Vec::new()] {
+        assert!(FilterPart::parse(&id, other).is_err());
+    }
+    let mut none = part[..20].to_vec();
+    none[..4].fill(0);
+    assert!(FilterPart::parse(&id, &none).is_err(), "no ids");
+    none[..4].fill(0xff);
+    assert!(FilterPart::parse(&id, &none).is_err(), "too many ids");
+    assert!(FilterPart::parse(&Id([7; 32]), &part).is_err());
 }
 
 #[test]
@@ -169,6 +252,39 @@ fn builders_refuse_what_cannot_be_written() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Ids close together, far apart, equal in their first 8 bytes.
+    #[test]
+    fn filters_of_any_ids_miss_none(ids in prop::collection::btree_set((0u64..40, 0u8..3, 0u32..64), 1..200)) {
+        let id = |(a, b, shift): &(u64, u8, u32)| {
+            let mut id = Id([*b; 32]);
+            id.0[..8].copy_from_slice(&(a << shift).to_be_bytes());
+            id
+        };
+        let mut builder = builder(1, 0);
+        for n in &ids {
+            builder.add_entry(&id(n), 0, 50).unwrap();
+        }
+        for (of, part) in filter(&records(builder)) {
+            let parsed = FilterPart::parse(&of, &part).unwrap();
+            prop_assert!(ids.iter().all(|n| parsed.may_have(&id(n).short())));
+        }
+    }
+
+    #[test]
+    fn hostile_filters_never_panic(
+        count in 0u32..70_000, low in any::<u64>(), range in any::<u64>(), bits in prop::collection::vec(any::<u8>(), 0..400)
+    ) {
+        let mut of = Id::ZERO;
+        of.0[..8].copy_from_slice(&low.to_be_bytes());
+        of.0[16..24].copy_from_slice(&low.wrapping_add(range).to_be_bytes());
+        for count in [count, (bits.len() * 8 / 10) as u32] {
+            let part = [&count.to_le_bytes()[..], &low.to_le_bytes(), &range.to_le_bytes(), &bits].concat();
+            if let Ok(part) = FilterPart::parse(&of, &part) {
+                prop_assert!(part.may_have(&id_range(&of).0) && part.may_have(&id_range(&of).1));
+            }
+        }
+    }
+
     #[test]
     fn hostile_records_never_panic(
         records in prop::collection::vec(
@@ -180,6 +296,7 @@ proptest! {
         let parsed: Result<Run> = parse_run(&records);
         prop_assert!(parsed.is_err());
         for (_, id, content) in &records {
+            let _ = FilterPart::parse(id, content);
             let mut out = vec![];
             let _ = parse_entries_block(id, content, u32::MAX, &mut out);
         }

@@ -4,7 +4,7 @@ use super::packer::{Batch, Packer};
 use super::session::Session;
 use crate::env::Mutant;
 use crate::gc::GcView;
-use crate::index::{self, Index};
+use crate::index;
 use crate::reader::{Location, Reader};
 use crate::snapshots::maps;
 use crate::{Error, Result};
@@ -14,7 +14,6 @@ use repo_format::pack::PackClass;
 use repo_format::snapshot::Snapshot;
 use repo_format::{Id, PackId};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 /// Walks the whole snapshot; every record without an uncondemned location is copied. Gives the lowest
 /// `built` of the runs that were believed.
@@ -23,12 +22,12 @@ pub(super) async fn mend(session: &mut Session, snapshot: &Snapshot, now: &GcVie
     let listing = index::list_runs(&repository).await?;
     // what only an older run knows is about to be unknown
     let floor = if repository.env().breaks(Mutant::NoFloor) { 0 } else { now.newest_floor };
-    let (all, problems) = index::load(&repository, &listing, floor, &HashSet::new()).await?;
+    let (all, problems) = index::load(&repository, &listing, floor, &HashSet::new(), true).await?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
     let lowest_built = all.lowest_built();
-    let reader = Reader::new(repository, Arc::new(all));
+    let reader = Reader::new(repository, all);
     mend_from(session, snapshot, &reader, &now.condemned).await?;
     Ok(lowest_built)
 }
@@ -68,7 +67,7 @@ impl Copier<'_> {
             if id.is_zero() || !self.seen.insert(id.short()) {
                 continue;
             }
-            self.need(reader, &id).await?;
+            self.need(reader, &[id]).await?;
             let pages = reader.pages(&[id]).await?;
             let page = pages.first().map(Vec::as_slice).unwrap_or_default();
             let object = || format!("map page {id}");
@@ -77,28 +76,28 @@ impl Copier<'_> {
                     open.extend(children.into_iter().map(|child| (child.id, child.place)))
                 }
                 Page::Leaf(entries) => {
-                    for id in entries.iter().filter_map(|entry| entry.id) {
-                        if self.seen.insert(id.short()) {
-                            self.need(reader, &id).await?;
-                        }
-                    }
+                    let ids = entries.iter().filter_map(|entry| entry.id);
+                    let new: Vec<Id> = ids.filter(|id| self.seen.insert(id.short())).collect();
+                    self.need(reader, &new).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn need(&mut self, reader: &Reader, id: &Id) -> Result<()> {
-        let index: &Index = reader.index();
-        let packs =
-            index.find_all(&id.short()).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
-        if let Some(pack) = packs.into_iter().find(|pack| !self.condemned.contains(&pack.pack_id)) {
-            self.kept.insert(pack.pack_id);
-            return Ok(());
+    async fn need(&mut self, reader: &Reader, ids: &[Id]) -> Result<()> {
+        let index = reader.index();
+        let shorts: Vec<[u8; 16]> = ids.iter().map(Id::short).collect();
+        for (id, pack) in ids.iter().zip(index.find_outside(&shorts, self.condemned).await?) {
+            if let Some(pack) = pack.and_then(|number| index.pack(number)) {
+                self.kept.insert(pack.pack_id);
+                continue;
+            }
+            let location = reader.locate(id).await?.into_iter().next();
+            let location =
+                location.ok_or_else(|| Error::damage(format!("record {id}"), "no pack holds it"))?;
+            self.wanted.entry(location.class as u8).or_default().push(location);
         }
-        let location = reader.locate(id).await?.into_iter().next();
-        let location = location.ok_or_else(|| Error::damage(format!("record {id}"), "no pack holds it"))?;
-        self.wanted.entry(location.class as u8).or_default().push(location);
         Ok(())
     }
 }
@@ -123,9 +122,9 @@ async fn copy_pack(
     first: &Location,
     records: &[Location],
 ) -> Result<()> {
-    let number = reader.index().packs().iter().find(|pack| pack.pack_id == first.pack_id);
-    let pack = number.ok_or_else(|| Error::internal("a location in no pack of the index"))?;
-    let opened = reader.trailer(pack).await?;
+    let pack = reader.index().pack_named(&first.pack_id);
+    let pack = pack.ok_or_else(|| Error::internal("a location in no pack of the index"))?;
+    let opened = reader.trailer(&pack).await?;
     let target_len = match first.class {
         PackClass::Map => limits::MAP_PACK_TARGET_LEN,
         _ => limits::DATA_PACK_TARGET_LEN,

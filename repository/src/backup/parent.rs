@@ -3,7 +3,7 @@
 use super::request::Parent;
 use crate::error::Named;
 use crate::gc::GcView;
-use crate::index::Index;
+use crate::index::Known;
 use crate::reader::Reader;
 use crate::{Error, Repository, Result};
 use repo_format::layout::{FORGET_PREFIX, ObjectName, SNAPSHOT_PREFIX};
@@ -113,7 +113,7 @@ impl LeafIds {
     /// Of the map `root` of a volume of `volume_len` bytes.
     pub(super) fn of(
         repository: &Repository,
-        index: &Arc<Index>,
+        index: &Known,
         root: Id,
         segment_len: u64,
         volume_len: u64,
@@ -146,7 +146,7 @@ impl LeafIds {
                 return Ok(Some(child.id));
             } else {
                 // not in the index: committed after it was read, or condemned; claim chunk by chunk then
-                if reader.index().find(&child.id.short()).is_none() {
+                if reader.index().find(&[child.id.short()]).await? == [None] {
                     self.reader = None;
                     return Ok(None);
                 }

@@ -1,10 +1,10 @@
 //! What the CPU threads do: cut, hash, claim, compress, encrypt. No waiting, no I/O.
 
-use super::claims::{Claim, Claims};
+use super::claims::{Answers, Claim, Claims};
 use super::level::Level;
 use super::packer::Batch;
 use crate::error::Named;
-use crate::{Env, Repository, Result};
+use crate::{Env, Exec, Repository, Result};
 use chunker::blocks::{BlockParams, Cut, Scratch, cut_segment};
 use chunker::{BlockKeys, chunk_id};
 use repo_format::compress::Compressor;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Seals the records of one session. Shared by all CPU threads.
 pub(super) struct Sealer {
-    pub(super) claims: Claims,
+    pub(super) claims: Arc<Claims>,
     /// Content records: opened only by who holds the content secret.
     pub(super) data_key: SessionKey,
     /// Structure records: maps and index runs.
@@ -72,7 +72,12 @@ fn sealed_len_max(plain_len: usize, count: usize) -> usize {
 }
 
 impl Sealer {
-    pub(super) fn new(repository: &Repository, claims: Claims, level: Level, dry_run: bool) -> Result<Self> {
+    pub(super) fn new(
+        repository: &Repository,
+        claims: Arc<Claims>,
+        level: Level,
+        dry_run: bool,
+    ) -> Result<Self> {
         let (data_key, structure_key) = session_keys(repository, "backup")?;
         Ok(Sealer {
             claims,
@@ -100,26 +105,63 @@ impl Sealer {
         result
     }
 
-    /// Cuts one segment, or a part of it that begins at a cut. If its page is `parent`'s page, and the
-    /// index has all that the page names, nothing is claimed. What the index has lost is stored anew.
-    pub(super) fn segment(&self, params: BlockParams, data: &[u8], parent: Option<&Id>) -> Result<Sealed> {
+    /// Cuts one segment, or a part of it that begins at a cut, and names its chunks.
+    pub(super) fn cut(&self, params: BlockParams, data: &[u8]) -> Result<Vec<LeafEntry>> {
         self.with_tools(|tools| {
             cut_segment(params, &self.block_keys, data, &mut tools.scratch, &mut tools.cuts);
-            let entries = tools.cuts.iter().map(|cut| LeafEntry { len: cut.len, id: cut.id.map(Id) });
-            let entries: Vec<LeafEntry> = entries.collect();
-            if let Some(parent) = parent
-                && self.page_key.leaf_id(&entries).is_ok_and(|id| id == *parent)
-                && entries.iter().filter_map(|entry| entry.id).all(|id| self.claims.knows(&id))
-            {
-                let chunks_reused = entries.iter().filter(|entry| entry.id.is_some()).count() as u64;
-                return Ok(Sealed { entries, chunks_reused, ..Sealed::default() });
-            }
-            self.seal_chunks(&mut tools.compressor, entries, data)
+            Ok(tools.cuts.iter().map(|cut| LeafEntry { len: cut.len, id: cut.id.map(Id) }).collect())
         })
     }
 
-    /// Names and seals chunks of a stream, whose cuts are known.
-    pub(super) fn stream(&self, lens: &[usize], data: &[u8]) -> Result<Sealed> {
+    /// Seals what is new of a segment that was cut. If its page is `parent`'s page, and the index has all that the page
+    /// names, nothing is claimed. What the index has lost is stored anew.
+    pub(super) fn seal_segment(
+        &self,
+        entries: Vec<LeafEntry>,
+        data: &[u8],
+        parent: Option<&Id>,
+        answers: &Answers,
+    ) -> Result<Sealed> {
+        if let Some(parent) = parent
+            && self.page_key.leaf_id(&entries).is_ok_and(|id| id == *parent)
+            && entries.iter().filter_map(|entry| entry.id).all(|id| self.claims.knows(&id, answers))
+        {
+            let chunks_reused = entries.iter().filter(|entry| entry.id.is_some()).count() as u64;
+            return Ok(Sealed { entries, chunks_reused, ..Sealed::default() });
+        }
+        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, data, answers))
+    }
+
+    /// Names and seals chunks of a stream, whose cuts are known: in one step where the index is in memory, else with a
+    /// look-up in between.
+    pub(super) async fn stream(
+        self: Arc<Self>,
+        exec: Exec,
+        lens: Vec<usize>,
+        data: Vec<u8>,
+    ) -> Result<Sealed> {
+        let (sealer, must_ask) = (self.clone(), self.claims.must_ask());
+        let named = exec.cpu(move || {
+            let entries = sealer.named(&lens, &data);
+            if must_ask {
+                Err((entries, data))
+            } else {
+                Ok(sealer.seal_stream(entries, &data, &Answers::default()))
+            }
+        });
+        let (entries, data) = match named.await? {
+            Ok(sealed) => return sealed,
+            Err(named) => named,
+        };
+        let answers = self.claims.ask(entries.iter().filter_map(|entry| entry.id)).await?;
+        exec.cpu(move || self.seal_stream(entries, &data, &answers)).await?
+    }
+
+    fn seal_stream(&self, entries: Vec<LeafEntry>, data: &[u8], answers: &Answers) -> Result<Sealed> {
+        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, data, answers))
+    }
+
+    fn named(&self, lens: &[usize], data: &[u8]) -> Vec<LeafEntry> {
         let mut rest = data;
         let mut entries = Vec::with_capacity(lens.len());
         for len in lens {
@@ -128,7 +170,7 @@ impl Sealer {
             let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
             entries.push(LeafEntry { len, id: Some(Id(chunk_id(&self.block_keys, chunk))) });
         }
-        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, data))
+        entries
     }
 
     fn seal_chunks(
@@ -136,6 +178,7 @@ impl Sealer {
         compressor: &mut Compressor,
         entries: Vec<LeafEntry>,
         data: &[u8],
+        answers: &Answers,
     ) -> Result<Sealed> {
         let mut sealed = Sealed::default();
         let mut rest = data;
@@ -143,7 +186,7 @@ impl Sealer {
             let (chunk, after) = rest.split_at_checked(entry.len as usize).unwrap_or((rest, &[]));
             rest = after;
             let Some(id) = entry.id else { continue };
-            if self.claims.reserve(&id) == Claim::New {
+            if self.claims.reserve(&id, answers) == Claim::New {
                 if sealed.batch.bytes.capacity() == 0 && !self.dry_run {
                     // never moved while it grows; what it turns out not to need is given back below
                     sealed.batch.bytes.reserve(sealed_len_max(chunk.len() + rest.len(), entries.len()));
@@ -162,8 +205,8 @@ impl Sealer {
     }
 
     /// Seals a page, unless the repository or this session has it.
-    pub(super) fn page(&self, page: &EncodedPage) -> Result<Option<Batch>> {
-        if self.claims.reserve(&page.id) != Claim::New {
+    pub(super) fn page(&self, page: &EncodedPage, answers: &Answers) -> Result<Option<Batch>> {
+        if self.claims.reserve(&page.id, answers) != Claim::New {
             return Ok(None);
         }
         let mut batch = Batch::default();

@@ -9,7 +9,7 @@ use super::sealer::{Sealed, Sealer};
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcView};
-use crate::index::{self, Index, PackInfo, RunWriter};
+use crate::index::{self, Known, PackInfo, RunWriter};
 use crate::progress::Progress;
 use crate::{Exec, Repository, Result};
 use futures::future::BoxFuture;
@@ -107,7 +107,7 @@ impl Session {
         }
         let (index, next_seq) = Self::load_index(repository, &gc).await?;
         let sid = repository.env().snapshot_id()?;
-        let claims = Claims::new(Arc::new(index));
+        let claims = Claims::new(index);
         let sealer =
             Arc::new(Sealer::new(repository, claims, Level::new(request.compression), request.dry_run)?);
         let exec = repository.exec();
@@ -148,11 +148,11 @@ impl Session {
         })
     }
 
-    async fn load_index(repository: &Repository, gc: &GcView) -> Result<(Index, u64)> {
+    async fn load_index(repository: &Repository, gc: &GcView) -> Result<(Known, u64)> {
         let listing = index::list_runs(repository).await?;
         let next_seq = next_seq(listing.highest_seq());
         let floor = if repository.env().breaks(Mutant::NoFloor) { 0 } else { gc.newest_floor };
-        let (index, problems) = index::load(repository, &listing, floor, &gc.condemned).await?;
+        let (index, problems) = index::load(repository, &listing, floor, &gc.condemned, true).await?;
         match problems.into_iter().next() {
             // a chunk that a lost run knew would be stored again; damage must be seen, not papered over
             Some(problem) => Err(problem),
@@ -173,8 +173,9 @@ impl Session {
 
     /// Stores pages that are new.
     pub(super) async fn take_pages(&mut self, pages: &[EncodedPage]) -> Result<()> {
+        let answers = self.sealer.claims.ask(pages.iter().map(|page| page.id)).await?;
         for page in pages {
-            if let Some(batch) = self.sealer.page(page)? {
+            if let Some(batch) = self.sealer.page(page, &answers)? {
                 let full = self.map.push(batch);
                 self.upload_all(full).await?;
             }

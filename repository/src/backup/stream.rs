@@ -58,8 +58,7 @@ pub(super) async fn backup_stream(
             session.progress.add_done(step.unit.len() as u64);
             if !step.lens.is_empty() {
                 let sealer = session.sealer.clone();
-                let work = exec.cpu(move || sealer.stream(&step.lens, &step.unit));
-                running.push_back(exec.spawn(async { work.await? }));
+                running.push_back(exec.spawn(sealer.stream(exec.clone(), step.lens, step.unit)));
             }
             if !step.eof {
                 state = Some((step.reader, step.rest));

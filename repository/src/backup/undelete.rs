@@ -7,7 +7,7 @@ use super::mend::mend_from;
 use super::request::BackupRequest;
 use super::session::Session;
 use crate::gc::GcView;
-use crate::index::{self, Entry, Index, PackInfo};
+use crate::index::{self, Entry, Known, PackInfo};
 use crate::progress::Progress;
 use crate::reader::{Reader, open_tail};
 use crate::{Error, ErrorKind, Repository, Result};
@@ -35,7 +35,7 @@ pub(crate) async fn commit_again(
         let view = session.gc.clone();
         let index = everything(repository, &view).await?;
         let oldest = index.lowest_built();
-        let reader = Reader::new(repository.clone(), Arc::new(index));
+        let reader = Reader::new(repository.clone(), index);
         repository
             .exec()
             .unless_cancelled(mend_from(&mut session, &snapshot, &reader, &view.condemned))
@@ -52,15 +52,16 @@ pub(crate) async fn commit_again(
 
 /// The index with all packs that are still there, dead ones by their trailers: merged runs do not
 /// name them any more.
-async fn everything(repository: &Repository, view: &GcView) -> Result<Index> {
+async fn everything(repository: &Repository, view: &GcView) -> Result<Known> {
     let listing = index::list_runs(repository).await?;
     // what only an older run knows is about to be unknown
-    let (known, problems) = index::load(repository, &listing, view.newest_floor, &HashSet::new()).await?;
+    let (known, problems) =
+        index::load(repository, &listing, view.newest_floor, &HashSet::new(), true).await?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
-    let (mut packs, mut entries) = (known.packs().to_vec(), known.entries().to_vec());
-    let named: HashSet<PackId> = packs.iter().map(|pack| pack.pack_id).collect();
+    let (mut packs, mut entries) = (Vec::new(), Vec::new());
+    let named: HashSet<PackId> = known.packs().into_iter().map(|pack| pack.pack_id).collect();
     for (name, meta) in repository.store().list(PACK_PREFIX).await? {
         let Some((class, pack_id)) = name.as_pack() else { continue };
         if !view.dead.contains(&pack_id) || named.contains(&pack_id) {
@@ -84,5 +85,5 @@ async fn everything(repository: &Repository, view: &GcView) -> Result<Index> {
             clen: row.clen,
         }));
     }
-    Ok(Index::new(packs, entries).with_lowest_built(known.lowest_built()))
+    Ok(known.extended(packs, entries.into_iter()))
 }

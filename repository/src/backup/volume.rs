@@ -1,5 +1,6 @@
 //! A volume: units are read and sealed side by side, and taken in order.
 
+use super::claims::Answers;
 use super::parent::LeafIds;
 use super::sealer::{Sealed, Sealer};
 use super::session::Session;
@@ -107,24 +108,56 @@ fn start_unit(
     unit: Unit,
     shared: &Arc<Shared>,
 ) -> BoxFuture<'static, Result<UnitDone>> {
-    let unit = Arc::new(Job {
+    let job = Arc::new(Job {
         unit,
         source: source.clone(),
         sealer: session.sealer.clone(),
         params,
         shared: shared.clone(),
     });
-    let (name, waits, seals) = (name.to_owned(), unit.clone(), unit.clone());
-    let done = session.repository.exec().read_and_compute(
+    let exec = session.repository.exec().clone();
+    let (name, reads, waits, seals) = (name.to_owned(), job.clone(), job.clone(), job.clone());
+    let step = exec.read_and_compute(
         // by the thread that hashes it: its caches then hold it, and nothing is handed over
-        move || unit.at_hand(),
+        move || reads.at_hand(),
         move || waits.read(),
         move |(read, buffer)| match read {
-            Ok(read_len) => seals.seal(read_len, buffer),
+            Ok(read_len) => seals.cut(read_len, buffer),
             Err((offset, source)) => Err(Error::Source { name, what: "reading failed", offset, source }),
         },
     );
-    Box::pin(async { done.await? })
+    if !job.sealer.claims.must_ask() {
+        return Box::pin(async move { step.await??.done() });
+    }
+    let asks = exec.clone();
+    exec.spawn(async move {
+        let (entries, buffer, read_len) = match step.await?? {
+            Step::Done(done) => return Ok(done),
+            Step::Ask { entries, buffer, read_len } => (entries, buffer, read_len),
+        };
+        let answers = job.sealer.claims.ask(entries.iter().filter_map(|entry| entry.id)).await?;
+        asks.cpu(move || job.seal(entries, buffer, read_len, &answers)).await?
+    })
+}
+
+/// How far a unit came on a CPU thread.
+enum Step {
+    Done(UnitDone),
+    /// The index is not in memory as a whole: it has to be asked before anything is claimed.
+    Ask {
+        entries: Vec<LeafEntry>,
+        buffer: Vec<u8>,
+        read_len: u64,
+    },
+}
+
+impl Step {
+    fn done(self) -> Result<UnitDone> {
+        match self {
+            Step::Done(done) => Ok(done),
+            Step::Ask { .. } => Err(Error::internal("a unit that waits for an index in memory")),
+        }
+    }
 }
 
 /// A unit on its way.
@@ -137,8 +170,8 @@ struct Job {
 }
 
 impl Job {
-    /// Reads the unit if all of it is in memory, and seals it; nothing if it is not.
-    fn at_hand(&self) -> Option<Result<UnitDone>> {
+    /// Reads the unit if all of it is in memory, and goes on with it; nothing if it is not.
+    fn at_hand(&self) -> Option<Result<Step>> {
         let (unit, shared) = (&self.unit, &self.shared);
         if !shared.may_be_at_hand() {
             return None;
@@ -147,7 +180,7 @@ impl Job {
         let read_len = read_at_hand(&*self.source, unit.offset, unit.len, &mut buffer);
         shared.note_at_hand(read_len.is_some());
         match read_len {
-            Some(read_len) => Some(self.seal(read_len, buffer)),
+            Some(read_len) => Some(self.cut(read_len, buffer)),
             None => {
                 shared.give(buffer);
                 None
@@ -162,15 +195,30 @@ impl Job {
         (read, buffer)
     }
 
-    fn seal(&self, read_len: u64, buffer: Vec<u8>) -> Result<UnitDone> {
+    fn cut(&self, read_len: u64, buffer: Vec<u8>) -> Result<Step> {
         let len = self.unit.len;
-        let sealed = if read_len == 0 && len > 0 {
-            Ok(Sealed { entries: hole_entries(self.params, len), ..Sealed::default() })
-        } else {
-            self.sealer.segment(self.params, &buffer, self.unit.parent.as_ref())
-        };
+        if read_len == 0 && len > 0 {
+            self.shared.give(buffer);
+            let sealed = Sealed { entries: hole_entries(self.params, len), ..Sealed::default() };
+            return Ok(Step::Done(UnitDone { sealed, len: len as u64, read_len }));
+        }
+        let entries = self.sealer.cut(self.params, &buffer)?;
+        if self.sealer.claims.must_ask() {
+            return Ok(Step::Ask { entries, buffer, read_len });
+        }
+        self.seal(entries, buffer, read_len, &Answers::default()).map(Step::Done)
+    }
+
+    fn seal(
+        &self,
+        entries: Vec<LeafEntry>,
+        buffer: Vec<u8>,
+        read_len: u64,
+        answers: &Answers,
+    ) -> Result<UnitDone> {
+        let sealed = self.sealer.seal_segment(entries, &buffer, self.unit.parent.as_ref(), answers);
         self.shared.give(buffer);
-        Ok(UnitDone { sealed: sealed?, len: len as u64, read_len })
+        Ok(UnitDone { sealed: sealed?, len: self.unit.len as u64, read_len })
     }
 }
 

@@ -22,6 +22,7 @@ pub use report::{CheckReport, Finding};
 pub use scrub::scrub;
 
 use crate::gc::{self, GcView};
+use crate::index::{self, Entry, PackInfo};
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::{Error, Repository, Result};
@@ -95,17 +96,21 @@ pub async fn check(
 
     progress.phase("index");
     let runs = runs::read(&mut check, &view).await?;
-    let inventory = packs::list(&mut check, runs, &view, &finals).await?;
+    let mut inventory = packs::list(&mut check, runs, &view, &finals).await?;
     progress.phase("packs");
     let (confidence, mut damage) = packs::check(&mut check, &inventory, options.read_data).await?;
 
     progress.phase("maps");
-    let reader = Reader::new(repository.clone(), inventory.index.clone());
-    walk::check(&mut check, &reader, &mut damage, &finals, &wanted).await?;
+    let reader = Reader::new(repository.clone(), inventory.pages.clone());
+    walk::check(&mut check, &reader, &mut damage, &inventory, &finals, &wanted).await?;
     let content_opened = repository.bundle().content_secret().is_some();
     if content_opened {
         progress.phase("manifests");
-        catalogue::check(&mut check, &reader, &finals, &wanted).await?;
+        let mut walked = wanted.iter().filter_map(|n| finals.snapshots.get(*n));
+        if walked.any(|snapshot| snapshot.catalogue.is_some()) {
+            let reader = content_reader(repository, &view, &mut inventory.adopted).await?;
+            catalogue::check(&mut check, &reader, &finals, &wanted).await?;
+        }
     }
     let sids: Vec<SnapshotId> = finals.names.iter().copied().collect();
     for n in std::mem::take(&mut check.hurt_all) {
@@ -128,6 +133,19 @@ pub async fn check(
         unreferenced,
         content_opened,
     })
+}
+
+/// Reads chunks, too, those in packs that are wrongly in no run included. What of the index cannot be read is reported
+/// elsewhere.
+async fn content_reader(
+    repository: &Repository,
+    view: &GcView,
+    adopted: &mut (Vec<PackInfo>, Vec<Entry>),
+) -> Result<Reader> {
+    let listing = index::list_runs(repository).await?;
+    let (known, _) = index::load(repository, &listing, view.floor, &view.dead, false).await?;
+    let (packs, entries) = std::mem::take(adopted);
+    Ok(Reader::new(repository.clone(), known.extended(packs, entries.into_iter())))
 }
 
 /// The state of deletion; none where its newest records are damaged, which is reported elsewhere.

@@ -4,17 +4,18 @@ use super::confidence::{Confidence, sample};
 use super::content::{Flaw, Indexed, Scope, Whole, compare};
 use super::objects::Finals;
 use super::report::{describe, is_damage};
-use super::runs::Runs;
+use super::runs::{IdItem, Runs, bucket_of, entry_of, of_packs};
 use super::{Check, ReadData};
 use crate::gc::GcView;
 use crate::index::{Entry, Index, PackInfo};
 use crate::reader::{open_tail, read_trailer};
+use crate::spill::{BUCKET_COUNT, Spill};
 use crate::{Error, Repository, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::layout::{ObjectName, PACK_PREFIX};
 use repo_format::pack::PackClass;
 use repo_format::{ErrorKind as FormatKind, Id, PackId};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Trailers fetched at the same time.
@@ -29,13 +30,20 @@ struct Job {
     class: PackClass,
     pack_id: PackId,
     len: u64,
+    /// Its number in the index, if that names it.
+    number: Option<u32>,
     indexed: Option<Indexed>,
 }
 
 /// Packs as index and store tell them.
 pub(super) struct Inventory {
-    /// The index, and what trailers say of packs that are wrongly in no run.
-    pub(super) index: Arc<Index>,
+    /// The index of map pages, and what trailers say of map packs that are wrongly in no run. It has all packs.
+    pub(super) pages: Arc<Index>,
+    /// Every location, by id; and by pack.
+    by_id: Spill<24>,
+    by_pack: Spill<24>,
+    /// Packs that were taken up, and what is in them.
+    pub(super) adopted: (Vec<PackInfo>, Vec<Entry>),
     jobs: Vec<Job>,
     /// Names of the packs that no run names.
     pub(super) unlisted: BTreeSet<String>,
@@ -50,6 +58,8 @@ pub(super) struct Damage {
     records: HashMap<(u32, [u8; 16]), usize>,
     /// Records that have no good location, or are no page of their place.
     pub(super) ids: HashMap<[u8; 16], Vec<usize>>,
+    /// Chunks that are needed and that the index has no place for.
+    pub(super) nowhere: HashSet<[u8; 16]>,
     /// Findings about runs whose entries are not known.
     pub(super) runs: Vec<usize>,
 }
@@ -67,26 +77,64 @@ pub(super) enum Reach {
 impl Damage {
     /// True if nothing can hurt a snapshot.
     pub(super) fn is_empty(&self) -> bool {
-        self.packs.is_empty() && self.records.is_empty() && self.ids.is_empty()
+        self.packs.is_empty() && self.records.is_empty() && self.ids.is_empty() && self.nowhere.is_empty()
     }
 
-    /// Whether a record can be read.
-    pub(super) fn reach(&self, index: &Index, id: &Id) -> Reach {
-        let short = id.short();
-        if let Some(findings) = self.ids.get(&short) {
-            return Reach::Hurt(findings.clone());
-        }
-        let mut findings = Vec::new();
-        let entries = index.find_all(&short);
+    /// Whether a record that lies at `entries` can be read.
+    fn reach_at(&self, short: &[u8; 16], entries: impl Iterator<Item = Entry>) -> Reach {
+        let (mut findings, mut is_there) = (Vec::new(), false);
         for entry in entries {
+            is_there = true;
             let before = findings.len();
             findings.extend(self.packs.get(&entry.pack).into_iter().flatten());
-            findings.extend(self.records.get(&(entry.pack, short)));
+            findings.extend(self.records.get(&(entry.pack, *short)));
             if findings.len() == before {
                 return Reach::Good;
             }
         }
-        if entries.is_empty() { Reach::Nowhere } else { Reach::Hurt(findings) }
+        if is_there { Reach::Hurt(findings) } else { Reach::Nowhere }
+    }
+
+    /// Whether a map page can be read.
+    pub(super) fn reach(&self, pages: &Index, id: &Id) -> Reach {
+        let short = id.short();
+        match self.ids.get(&short) {
+            Some(findings) => Reach::Hurt(findings.clone()),
+            None => self.reach_at(&short, pages.find_all(&short).iter().copied()),
+        }
+    }
+
+    /// Whether a chunk that [`Inventory::judge`] was asked about can be read.
+    pub(super) fn reach_chunk(&self, id: &Id) -> Reach {
+        let short = id.short();
+        match self.ids.get(&short) {
+            Some(findings) => Reach::Hurt(findings.clone()),
+            None if self.nowhere.contains(&short) => Reach::Nowhere,
+            None => Reach::Good,
+        }
+    }
+}
+
+impl Inventory {
+    /// Which of the `needed` chunks have no good location, by all locations of them: one bucket after the other.
+    pub(super) async fn judge(&self, needed: &Spill<16>, damage: &mut Damage) -> Result<()> {
+        for n in 0..BUCKET_COUNT {
+            let (mut ids, entries) = (needed.bucket(n).await?, self.by_id.bucket(n).await?);
+            ids.dedup();
+            let mut rest: &[IdItem] = &entries;
+            for id in ids {
+                rest = rest
+                    .get(rest.partition_point(|item| item.first_chunk() < Some(&id))..)
+                    .unwrap_or_default();
+                let same = rest.iter().take_while(|item| item.first_chunk() == Some(&id)).map(entry_of);
+                match damage.reach_at(&id, same) {
+                    Reach::Good => {}
+                    Reach::Hurt(findings) => drop(damage.ids.entry(id).or_insert(findings)),
+                    Reach::Nowhere => drop(damage.nowhere.insert(id)),
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -102,6 +150,7 @@ pub(super) async fn list(
     let mut unlisted = BTreeSet::new();
     let mut jobs = Vec::new();
     let mut seen = HashSet::new();
+    let mut adopted = (Vec::new(), Vec::new());
     for (name, meta) in listed {
         let (class, pack_id) = match name {
             ObjectName::DataPack(id) => (PackClass::Data, id),
@@ -112,7 +161,7 @@ pub(super) async fn list(
             continue;
         }
         check.objects += 1;
-        let job = Job { name, class, pack_id, len: meta.len, indexed: None };
+        let job = Job { name, class, pack_id, len: meta.len, number: None, indexed: None };
         let number = runs.numbers.get(&pack_id).copied();
         let known = number.and_then(|n| runs.packs.get(n as usize)).map(|info| info.class == class);
         match known {
@@ -124,7 +173,7 @@ pub(super) async fn list(
             }
             None => {
                 unlisted.insert(name.to_string());
-                if adopt(check, &job, &mut runs, finals, &mut damage).await? {
+                if adopt(check, &job, &mut runs, finals, &mut damage, &mut adopted).await? {
                     seen.insert(pack_id);
                 }
             }
@@ -132,26 +181,15 @@ pub(super) async fn list(
         jobs.push(job);
     }
     add_missing(check, &runs, &seen, &mut jobs, &mut damage).await?;
-    Ok(finish(runs, jobs, unlisted, damage))
-}
-
-/// Numbers the jobs by the sorted index.
-fn finish(runs: Runs, mut jobs: Vec<Job>, unlisted: BTreeSet<String>, damage: Damage) -> Inventory {
-    let index = Index::new(runs.packs, runs.entries);
-    let mut counts = vec![0u32; index.packs().len()];
-    for entry in index.entries() {
-        if let Some(count) = counts.get_mut(entry.pack as usize) {
-            *count += 1;
-        }
-    }
     for job in &mut jobs {
-        job.indexed = runs.numbers.get(&job.pack_id).and_then(|number| {
-            let info = index.packs().get(*number as usize)?.clone();
-            let entry_count = counts.get(*number as usize).copied().unwrap_or_default();
-            (info.class == job.class).then_some(Indexed { number: *number, info, entry_count })
-        });
+        let number = runs.numbers.get(&job.pack_id).copied();
+        job.number =
+            number.filter(|n| runs.packs.get(*n as usize).is_some_and(|info| info.class == job.class));
     }
-    Inventory { index: Arc::new(index), jobs, unlisted, damage }
+    runs.by_id.close().await?;
+    runs.by_pack.close().await?;
+    let pages = Arc::new(Index::new(runs.packs, runs.pages));
+    Ok(Inventory { pages, by_id: runs.by_id, by_pack: runs.by_pack, adopted, jobs, unlisted, damage })
 }
 
 /// Packs that the index names and the listing does not show.
@@ -170,7 +208,7 @@ async fn add_missing(
         check.objects += 1;
         if let Some(meta) = check.repository.store().head(&name).await? {
             let (class, pack_id) = (info.class, info.pack_id);
-            jobs.push(Job { name, class, pack_id, len: meta.len, indexed: None });
+            jobs.push(Job { name, class, pack_id, len: meta.len, number: None, indexed: None });
             continue;
         }
         let expected = format!("a pack of {} bytes, named by the index", info.len);
@@ -188,6 +226,7 @@ async fn adopt(
     runs: &mut Runs,
     finals: &Finals,
     damage: &mut Damage,
+    (adopted, records): &mut (Vec<PackInfo>, Vec<Entry>),
 ) -> Result<bool> {
     let guess = job.len.min(TAIL_GUESS_LEN);
     let opened = open_tail(check.repository, &job.name, job.pack_id, job.class, job.len, guess).await;
@@ -206,9 +245,15 @@ async fn adopt(
     let overhead = repo_format::pack::FOOTER_LEN as u64 + trailer.records_end();
     let trailer_len = u32::try_from(job.len.saturating_sub(overhead)).unwrap_or(u32::MAX);
     let info = PackInfo { pack_id: job.pack_id, class: job.class, len: job.len, trailer_len, sid };
-    let pack = runs.number(info);
-    let records = trailer.rows().iter().map(|row| Entry { id: row.id.short(), pack, clen: row.clen });
-    runs.entries.extend(records);
+    let pack = runs.number(info.clone());
+    let place = u32::try_from(adopted.len()).unwrap_or(u32::MAX);
+    adopted.push(info);
+    for row in trailer.rows() {
+        let entry = Entry { id: row.id.short(), pack, clen: row.clen };
+        runs.push(entry);
+        records.push(Entry { pack: place, ..entry });
+    }
+    runs.settle().await?;
     let causes = if runs.damaged.is_empty() {
         let expected = format!("an index run that names it: its session {sid} has ended");
         vec![check.findings.add(job.name, "index", "a pack that is in no index run".to_owned(), expected)]
@@ -249,30 +294,60 @@ pub(super) async fn check(
     let fitting = usize::try_from(exec.memory_len() / 2 / longest).unwrap_or(usize::MAX);
     let width = fitting.clamp(1, 2 * exec.width());
     let foreign = check.has_foreign_domains();
-    let index = &inventory.index;
     let start = |job: Job, whole: bool| {
-        let (repository, index) = (check.repository.clone(), index.clone());
+        let repository = check.repository.clone();
         exec.spawn(async move {
-            let flaws = look(&repository, index, &job, whole, foreign).await?;
+            let flaws = look(&repository, &job, whole, foreign).await?;
             Ok((job, flaws, whole))
         })
     };
-    let jobs = iter(whole).map(|job| start(job, true)).buffered(width);
-    let mut jobs = jobs.chain(iter(trailers).map(|job| start(job, false)).buffered(TRAILERS_IN_FLIGHT));
     let mut flawed = Vec::new();
-    while let Some(done) = jobs.next().await {
-        let (job, flaws, whole) = done?;
-        if whole {
-            check.progress.add_done(job.len);
+    for (bucket, [whole, trailers]) in buckets(whole, trailers) {
+        // what the index says of these packs; nothing of those that it does not name
+        let mut entries = match bucket {
+            Some(bucket) => of_packs(inventory.by_pack.bucket(bucket).await?),
+            None => HashMap::new(),
+        };
+        let mut indexed = |mut job: Job| {
+            job.indexed = job.number.and_then(|number| {
+                let info = inventory.pages.packs().get(number as usize)?.clone();
+                Some(Indexed { number, info, entries: entries.remove(&number).unwrap_or_default() })
+            });
+            job
+        };
+        let (whole, trailers): (Vec<Job>, Vec<Job>) =
+            (whole.into_iter().map(&mut indexed).collect(), trailers.into_iter().map(&mut indexed).collect());
+        let jobs = iter(whole).map(|job| start(job, true)).buffered(width);
+        let mut jobs = jobs.chain(iter(trailers).map(|job| start(job, false)).buffered(TRAILERS_IN_FLIGHT));
+        while let Some(done) = jobs.next().await {
+            let (mut job, flaws, whole) = done?;
+            if whole {
+                check.progress.add_done(job.len);
+            }
+            if !flaws.is_empty() {
+                if let Some(indexed) = &mut job.indexed {
+                    indexed.entries = Vec::new();
+                }
+                flawed.push((job, flaws));
+            }
+            exec.check_cancelled()?;
         }
-        if !flaws.is_empty() {
-            flawed.push((job, flaws));
-        }
-        exec.check_cancelled()?;
     }
-    drop(jobs);
     flawed.into_iter().for_each(|(job, flaws)| report(check, &mut damage, &job, flaws));
     Ok(((read_data != ReadData::None).then_some(confidence), damage))
+}
+
+/// Jobs by the bucket of their packs: whole ones, and trailers only.
+fn buckets(whole: Vec<Job>, trailers: Vec<Job>) -> BTreeMap<Option<usize>, [Vec<Job>; 2]> {
+    let mut buckets: BTreeMap<Option<usize>, [Vec<Job>; 2]> = BTreeMap::new();
+    let of = |job: &Job| job.number.map(bucket_of);
+    for job in whole {
+        buckets.entry(of(&job)).or_default()[0].push(job);
+    }
+    for job in trailers {
+        buckets.entry(of(&job)).or_default()[1].push(job);
+    }
+    buckets
 }
 
 fn report(check: &mut Check<'_>, damage: &mut Damage, job: &Job, flaws: Vec<Flaw>) {
@@ -287,13 +362,7 @@ fn report(check: &mut Check<'_>, damage: &mut Damage, job: &Job, flaws: Vec<Flaw
 }
 
 /// What is wrong with one pack.
-async fn look(
-    repository: &Repository,
-    index: Arc<Index>,
-    job: &Job,
-    whole: bool,
-    foreign_domains: bool,
-) -> Result<Vec<Flaw>> {
+async fn look(repository: &Repository, job: &Job, whole: bool, foreign_domains: bool) -> Result<Vec<Flaw>> {
     if let Some(indexed) = &job.indexed
         && indexed.info.len != job.len
     {
@@ -304,7 +373,7 @@ async fn look(
         // the trailer of a pack that no run names was read when it was listed
         let Some(indexed) = &job.indexed else { return Ok(Vec::new()) };
         return match read_trailer(repository, &indexed.info).await {
-            Ok(trailer) => Ok(compare(&index, indexed, &trailer)),
+            Ok(trailer) => Ok(compare(indexed, &trailer)),
             Err(error) => Ok(vec![Flaw::of_pack("damaged", describe(error)?)]),
         };
     }
@@ -321,7 +390,6 @@ async fn look(
     let work = repository.exec().clone().cpu(move || {
         let pack = Whole {
             repository: &repository,
-            index: &index,
             class: job.class,
             pack_id: job.pack_id,
             indexed: job.indexed.as_ref(),

@@ -2,42 +2,52 @@
 
 use super::Check;
 use super::objects::Finals;
-use super::packs::{Damage, Reach};
+use super::packs::{Damage, Inventory, Reach};
 use super::report::is_damage;
 use crate::error::Named;
+use crate::index::Index;
 use crate::reader::Reader;
 use crate::snapshots::maps;
+use crate::spill::{Spill, SpillFolder};
+use crate::walked::Walked;
 use crate::{Error, Result};
 use repo_format::layout::ObjectName;
 use repo_format::map::{Page, Place};
 use repo_format::snapshot::Snapshot;
 use repo_format::{Id, SnapshotId};
-use std::collections::HashSet;
 
 /// Pages read at a time.
 const BATCH_COUNT: usize = 64;
 
-/// Walks the wanted snapshots. As long as nothing is damaged, a page that two snapshots share is
-/// visited once; else each snapshot is walked by itself, since it is to be known whom damage hurts.
+/// Walks the wanted snapshots: together first, so that a page that two of them share is visited once. If something that
+/// they need is damaged, each is walked by itself, since it is to be known whom that hurts.
 pub(super) async fn check(
     check: &mut Check<'_>,
     reader: &Reader,
     damage: &mut Damage,
+    inventory: &Inventory,
     finals: &Finals,
     wanted: &[usize],
 ) -> Result<()> {
     let snapshots: Vec<&Snapshot> = wanted.iter().filter_map(|n| finals.snapshots.get(*n)).collect();
-    let mut walker = Walker { check, reader, damage, visited: HashSet::new() };
+    let folder = SpillFolder::new(check.repository, None)?;
+    let budget = usize::try_from(check.repository.exec().memory_len() / 16).unwrap_or(usize::MAX);
+    let needed = Some(Spill::new(&folder, budget));
+    let visited = Walked::new(&inventory.pages);
+    let mut walker = Walker { check, reader, damage, pages: &inventory.pages, visited, needed };
+    // what all need first, each page once; locations of that many ids are not held in memory
+    for snapshot in &snapshots {
+        walker.snapshot(snapshot).await?;
+    }
+    if let Some(mut needed) = walker.needed.take() {
+        needed.close().await?;
+        inventory.judge(&needed, walker.damage).await?;
+    }
     if walker.damage.is_empty() {
-        for snapshot in &snapshots {
-            walker.snapshot(snapshot).await?;
-        }
-        if walker.damage.is_empty() {
-            return Ok(());
-        }
+        return Ok(());
     }
     for snapshot in snapshots {
-        walker.visited.clear();
+        walker.visited = Walked::new(&inventory.pages);
         walker.snapshot(snapshot).await?;
     }
     Ok(())
@@ -47,8 +57,11 @@ struct Walker<'c, 'r> {
     check: &'c mut Check<'r>,
     reader: &'c Reader,
     damage: &'c mut Damage,
-    /// Pages, by short id.
-    visited: HashSet<[u8; 16]>,
+    /// Where pages lie.
+    pages: &'c Index,
+    visited: Walked,
+    /// Collects the chunks that are needed, on the first walk.
+    needed: Option<Spill<16>>,
 }
 
 impl Walker<'_, '_> {
@@ -68,6 +81,9 @@ impl Walker<'_, '_> {
         while !open.is_empty() {
             self.check.repository.exec().check_cancelled()?;
             let batch = self.next_batch(sid, &mut open);
+            if let Some(needed) = &mut self.needed {
+                needed.settle().await?;
+            }
             let ids: Vec<Id> = batch.iter().map(|(id, _)| *id).collect();
             let (pages, failures) = self.reader.read(&ids).await?;
             for (n, error) in failures {
@@ -83,7 +99,10 @@ impl Walker<'_, '_> {
                     }
                     Ok(Page::Leaf(entries)) => {
                         for id in entries.iter().filter_map(|entry| entry.id) {
-                            self.need(sid, &id, "chunk");
+                            match &mut self.needed {
+                                Some(needed) => needed.push(id.short()),
+                                None => self.need_chunk(sid, &id),
+                            }
                         }
                     }
                     Err(error) => self.page_failed(sid, id, error)?,
@@ -99,21 +118,30 @@ impl Walker<'_, '_> {
         while batch.len() < BATCH_COUNT
             && let Some((id, place)) = open.pop()
         {
-            if !id.is_zero() && self.visited.insert(id.short()) && self.need(sid, &id, "map page") {
+            if !id.is_zero() && self.visited.insert(id.short()) && self.need_page(sid, &id) {
                 batch.push((id, place));
             }
         }
         batch
     }
 
-    /// Notes that a snapshot needs a record; false if the index has no place for it.
-    fn need(&mut self, sid: SnapshotId, id: &Id, what: &str) -> bool {
-        match self.damage.reach(self.reader.index(), id) {
-            Reach::Good => true,
-            Reach::Hurt(findings) => {
-                findings.into_iter().for_each(|n| self.check.findings.hurt(n, sid));
-                !self.reader.index().find_all(&id.short()).is_empty()
-            }
+    /// Notes that a snapshot needs a page; false if the index has no place for it.
+    fn need_page(&mut self, sid: SnapshotId, id: &Id) -> bool {
+        let reach = self.damage.reach(self.pages, id);
+        self.need(sid, id, "map page", reach);
+        !self.pages.find_all(&id.short()).is_empty()
+    }
+
+    /// Notes that a snapshot needs a chunk.
+    fn need_chunk(&mut self, sid: SnapshotId, id: &Id) {
+        let reach = self.damage.reach_chunk(id);
+        self.need(sid, id, "chunk", reach);
+    }
+
+    fn need(&mut self, sid: SnapshotId, id: &Id, what: &str, reach: Reach) {
+        match reach {
+            Reach::Good => {}
+            Reach::Hurt(findings) => findings.into_iter().for_each(|n| self.check.findings.hurt(n, sid)),
             Reach::Nowhere => {
                 let findings = if self.damage.runs.is_empty() {
                     let found = "in no index run".to_owned();
@@ -124,7 +152,6 @@ impl Walker<'_, '_> {
                 };
                 findings.iter().for_each(|n| self.check.findings.hurt(*n, sid));
                 self.damage.ids.insert(id.short(), findings);
-                false
             }
         }
     }
@@ -134,7 +161,7 @@ impl Walker<'_, '_> {
         if !is_damage(&error) {
             return Err(error);
         }
-        let index = self.reader.index();
+        let index = self.pages;
         if !matches!(self.damage.reach(index, id), Reach::Good) {
             // the finding is there, and `need` has said that it hurts
             return Ok(());

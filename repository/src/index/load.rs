@@ -1,18 +1,14 @@
 //! Runs from the store to memory.
 
-use super::open::{OpenRun, open_run};
-use super::{Entry, Index, PackInfo};
+use super::open::OpenRun;
 use crate::{Error, Repository, Result};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use repo_format::PackId;
-use repo_format::index::Run;
 use repo_format::layout::{INDEX_PREFIX, ObjectName};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
-/// Runs fetched at the same time.
-const RUNS_IN_FLIGHT: usize = 4;
 /// Listings tried while prune merges runs away.
 const LISTINGS_MAX: usize = 8;
 
@@ -51,44 +47,25 @@ pub(crate) async fn list_runs(repository: &Repository) -> Result<Listing> {
     Ok(Listing { runs: runs.collect() })
 }
 
-/// Reads the runs of this domain with `built` >= `floor` into an index that leaves out `condemned`
-/// packs, and says which runs could not be read.
-pub(crate) async fn load(
-    repository: &Repository,
-    listing: &Listing,
-    floor: u64,
-    condemned: &HashSet<PackId>,
-) -> Result<(Index, Vec<Error>)> {
-    let mut merge = Merge::default();
-    let mut lowest_built = u64::MAX;
-    let mut runs = RunStream::whole(repository, listing.clone(), RUNS_IN_FLIGHT);
-    while let Some((_, run)) = runs.next().await? {
-        if run.head.built >= floor {
-            lowest_built = lowest_built.min(run.head.built);
-            merge.add(&run, condemned);
-        }
-    }
-    let index = Index::new(merge.packs, merge.entries).with_lowest_built(lowest_built);
-    Ok((index, runs.problems))
-}
-
 /// Makes what is wanted of an object that was read: nothing of one of another domain.
 type Opener<T> = fn(&Repository, &RunFile, &Bytes) -> Result<Option<T>>;
 /// A run on its way.
-type RunRead<T> = BoxFuture<'static, (RunFile, Result<Found<T>>)>;
+pub(super) type RunRead<T> = BoxFuture<'static, Result<Found<T>>>;
+/// Starts to read a run.
+pub(super) type ReadRun<T> = Box<dyn Fn(RunFile) -> RunRead<T> + Send + Sync>;
 
 /// Every run of this domain, one after the other.
 ///
 /// A listed run that is gone was merged into one that the listing may lack: the runs are listed again.
 pub(crate) struct RunStream<T> {
     repository: Repository,
-    opener: Opener<T>,
+    start: ReadRun<T>,
     in_flight: usize,
     /// Bytes of runs on their way at most, but for a single one.
     len_max: u64,
     len: u64,
     waiting: VecDeque<RunFile>,
-    reads: FuturesOrdered<RunRead<T>>,
+    reads: FuturesOrdered<BoxFuture<'static, (RunFile, Result<Found<T>>)>>,
     done: HashSet<PackId>,
     some_gone: bool,
     listings: usize,
@@ -96,32 +73,42 @@ pub(crate) struct RunStream<T> {
     pub(crate) problems: Vec<Error>,
 }
 
-impl RunStream<Run> {
-    /// Whole runs of `listing`, `in_flight` of them in memory at a time.
-    pub(crate) fn whole(repository: &Repository, listing: Listing, in_flight: usize) -> Self {
-        Self::new(repository, listing, in_flight, open_run)
-    }
-}
-
 impl RunStream<OpenRun> {
     /// Runs of `listing` whose entries are still sealed; no more than `in_flight` of them, nor than `len_max` bytes,
     /// are on their way at a time, but for a single one.
     pub(crate) fn sealed(repository: &Repository, listing: Listing, in_flight: usize, len_max: u64) -> Self {
-        RunStream { len_max, ..Self::new(repository, listing, in_flight, OpenRun::open) }
+        RunStream { len_max, ..Self::opened(repository, listing, in_flight, OpenRun::open) }
     }
 }
 
 impl<T: Send + 'static> RunStream<T> {
-    fn new(repository: &Repository, listing: Listing, in_flight: usize, opener: Opener<T>) -> Self {
+    fn opened(repository: &Repository, listing: Listing, in_flight: usize, opener: Opener<T>) -> Self {
+        let reading = repository.clone();
+        let start: ReadRun<T> = Box::new(move |file| {
+            let repository = reading.clone();
+            Box::pin(async move { read(&repository, &file, opener).await })
+        });
+        Self::reading(repository, listing, in_flight, u64::MAX, HashSet::new(), start)
+    }
+
+    /// Runs of `listing` but for those in `done`, each as `start` reads it.
+    pub(super) fn reading(
+        repository: &Repository,
+        listing: Listing,
+        in_flight: usize,
+        len_max: u64,
+        done: HashSet<PackId>,
+        start: ReadRun<T>,
+    ) -> Self {
         RunStream {
             repository: repository.clone(),
-            opener,
+            start,
             in_flight: in_flight.max(1),
-            len_max: u64::MAX,
+            len_max,
             len: 0,
             waiting: listing.runs.into(),
             reads: FuturesOrdered::new(),
-            done: HashSet::new(),
+            done,
             some_gone: false,
             listings: 1,
             problems: Vec::new(),
@@ -139,11 +126,8 @@ impl<T: Send + 'static> RunStream<T> {
             {
                 if !self.done.contains(&file.pack_id) {
                     self.len = self.len.saturating_add(file.len);
-                    let (repository, opener) = (self.repository.clone(), self.opener);
-                    self.reads.push_back(Box::pin(async move {
-                        let found = read(&repository, &file, opener).await;
-                        (file, found)
-                    }));
+                    let read = (self.start)(file.clone());
+                    self.reads.push_back(Box::pin(async move { (file, read.await) }));
                 }
             }
             let read = self.reads.next().await;
@@ -188,6 +172,16 @@ pub(crate) enum Found<T> {
     Run(T),
 }
 
+impl<T> Found<T> {
+    pub(super) fn map<U>(self, of: impl FnOnce(T) -> U) -> Found<U> {
+        match self {
+            Found::Gone => Found::Gone,
+            Found::Foreign => Found::Foreign,
+            Found::Run(run) => Found::Run(of(run)),
+        }
+    }
+}
+
 async fn read<T: Send + 'static>(
     repository: &Repository,
     file: &RunFile,
@@ -203,43 +197,4 @@ async fn read<T: Send + 'static>(
 /// Reads a run that was listed; its entries are still sealed.
 pub(crate) async fn read_run(repository: &Repository, file: &RunFile) -> Result<Found<OpenRun>> {
     read(repository, file, OpenRun::open).await
-}
-
-/// Runs joined into one index, each pack once.
-#[derive(Default)]
-struct Merge {
-    packs: Vec<PackInfo>,
-    numbers: HashMap<PackId, u32>,
-    entries: Vec<Entry>,
-}
-
-impl Merge {
-    fn add(&mut self, run: &Run, condemned: &HashSet<PackId>) {
-        let numbers: Vec<Option<u32>> = run
-            .packs
-            .iter()
-            .map(|row| {
-                if condemned.contains(&row.pack_id) {
-                    return None;
-                }
-                let next = u32::try_from(self.packs.len()).ok()?;
-                let number = *self.numbers.entry(row.pack_id).or_insert(next);
-                if number == next {
-                    self.packs.push(PackInfo {
-                        pack_id: row.pack_id,
-                        class: row.class,
-                        len: u64::from(row.size),
-                        trailer_len: row.trailer_len,
-                        sid: row.sid,
-                    });
-                }
-                Some(number)
-            })
-            .collect();
-        for entry in &run.entries {
-            if let Some(Some(pack)) = numbers.get(entry.pack as usize) {
-                self.entries.push(Entry { id: entry.id, pack: *pack, clen: entry.clen });
-            }
-        }
-    }
 }

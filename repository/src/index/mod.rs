@@ -1,11 +1,18 @@
 //! The index in memory: which packs hold a record. Where in a pack says the pack's trailer.
 
+mod fenced;
+mod known;
 mod load;
 mod merge;
+mod near;
 mod open;
+mod pieces;
+mod run_set;
 mod write;
 
-pub(crate) use load::{Found, RunFile, RunStream, list_runs, load, read_run};
+pub use known::Known;
+pub(crate) use known::load;
+pub(crate) use load::{Found, RunFile, RunStream, list_runs, read_run};
 pub(crate) use merge::{MergeLimits, MergePlan, RunInfo, merge, run_infos};
 pub(crate) use open::{OpenRun, open_run};
 pub(crate) use write::{RunWriter, pack_row};

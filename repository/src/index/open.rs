@@ -6,11 +6,15 @@ use crate::error::Named;
 use crate::{Error, Repository, Result};
 use bytes::Bytes;
 use repo_format::compress::Decompressor;
-use repo_format::index::{ENTRIES_PER_BLOCK, Entry, PackRow, Run, RunBlocks, RunHead};
+use repo_format::index::{ENTRIES_PER_BLOCK, Entry, PackRow, Run, RunBlocks, RunHead, next_filter_part};
 use repo_format::layout::ObjectName;
+use repo_format::limits::FILTER_PART_ID_COUNT_MAX;
 use repo_format::pack::{OpenTrailer, PackClass, Trailer, open_trailer, scrub};
 use repo_format::record::{RecordKey, RecordType};
 use repo_format::{ErrorKind as FormatKind, Id};
+
+/// Entries read at a time while a filter is checked.
+const FILTER_ENTRIES: usize = FILTER_PART_ID_COUNT_MAX;
 
 /// A run whose head and pack table are open, and whose entries are sealed.
 ///
@@ -93,13 +97,38 @@ impl OpenRun {
         Ok(Run { head: *self.head(), packs: self.packs().to_vec(), entries })
     }
 
-    /// Reads all entries and keeps none.
+    /// Reads all entries and keeps none; a filter must be the one of the entries.
     pub(crate) fn check(mut self) -> Result<()> {
-        let mut entries = Vec::new();
-        while self.next(ENTRIES_PER_BLOCK, &mut entries)? {
-            entries.clear();
+        let parts: Vec<usize> = (0..self.sealed.trailer.rows().len())
+            .filter(|n| {
+                self.sealed.trailer.rows().get(*n).is_some_and(|row| row.record_type == RecordType::Filter)
+            })
+            .collect();
+        let has_filter = !parts.is_empty();
+        let mut parts = parts.into_iter();
+        let (mut entries, mut more) = (Vec::new(), true);
+        while more {
+            more = self.next(FILTER_ENTRIES, &mut entries)?;
+            if !has_filter {
+                entries.clear();
+            }
+            while let Some(((id, part), used)) = next_filter_part(&entries, !more) {
+                let n = parts
+                    .next()
+                    .ok_or_else(|| Error::damage(self.name, "its filter ends before its entries"))?;
+                let is_same = self.sealed.trailer.rows().get(n).is_some_and(|row| row.id == id)
+                    && self.sealed.open(n, &self.name)? == part;
+                if !is_same {
+                    return Err(Error::damage(self.name, "its filter is not that of its entries"));
+                }
+                entries.drain(..used);
+            }
         }
-        Ok(())
+        if parts.next().is_some() {
+            Err(Error::damage(self.name, "its filter goes on after its entries"))
+        } else {
+            Ok(())
+        }
     }
 }
 

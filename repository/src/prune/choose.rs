@@ -2,7 +2,7 @@
 //! location at all.
 
 use super::inventory::{Inventory, PRUNE_SID, PackList, entry_of};
-use super::spill::{BUCKET_COUNT, Spill};
+use crate::spill::{BUCKET_COUNT, Spill};
 use crate::{Exec, Result};
 use repo_format::PackId;
 use std::collections::BTreeSet;

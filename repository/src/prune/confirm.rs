@@ -4,9 +4,9 @@
 use super::choose::{Need, Ranks, bucket_of_all, locate};
 use super::duties::{Duties, Duty, ids_of};
 use super::inventory::Inventory;
-use super::spill::{BUCKET_COUNT, Spill, SpillFolder};
 use crate::index::PackInfo;
 use crate::reader::{open_tail, read_trailer};
+use crate::spill::{BUCKET_COUNT, Spill, SpillFolder};
 use crate::{Error, ErrorKind, Repository, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::layout::ObjectName;

@@ -2,7 +2,7 @@
 
 use super::confirm::trailer;
 use super::inventory::Inventory;
-use super::spill::{BUCKET_COUNT, Spill, SpillFolder};
+use crate::spill::{BUCKET_COUNT, Spill, SpillFolder};
 use crate::{Error, Repository, Result};
 use futures::stream::{Stream, StreamExt, iter};
 use repo_format::pack::Trailer;

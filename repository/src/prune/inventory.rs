@@ -1,9 +1,9 @@
 //! What there is: packs by the store's listing, records by the index, runs by their heads.
 
-use super::spill::{Spill, SpillFolder};
 use crate::env::Mutant;
 use crate::gc::GcView;
 use crate::index::{Entry, Index, OpenRun, PackInfo, RunInfo, RunStream, list_runs};
+use crate::spill::{Spill, SpillFolder};
 use crate::{Exec, Repository, Result};
 use repo_format::PackId;
 use repo_format::index::ENTRIES_PER_BLOCK;

@@ -1,9 +1,9 @@
 //! Marking: which records the roots need. Each map page is read once; ids go to a [`Spill`].
 
 use super::roots::Root;
-use super::spill::Spill;
-use super::walked::Walked;
 use crate::reader::{Location, Reader, coalesce, slice};
+use crate::spill::Spill;
+use crate::walked::Walked;
 use crate::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};

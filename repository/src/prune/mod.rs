@@ -19,11 +19,9 @@ mod plan;
 mod report;
 pub(crate) mod roots;
 mod sessions;
-mod spill;
 mod survey;
 #[cfg(test)]
 mod tests;
-mod walked;
 
 pub use report::{MaxUnused, PlannedPack, PrunePlan, PruneReport, Reason, RunsPlan};
 pub(crate) use sessions::end_session;
@@ -32,10 +30,10 @@ use crate::env::Mutant;
 use crate::gc;
 use crate::index::{self, MergeLimits, MergePlan, RunInfo};
 use crate::progress::Progress;
+use crate::spill::SpillFolder;
 use crate::{Error, Repository, Result};
 use repo_format::ProcessId;
 use repo_format::config::StoreMode;
-use spill::SpillFolder;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

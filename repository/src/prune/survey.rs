@@ -10,8 +10,6 @@ use super::mark::{Missing, mark};
 use super::plan::{Candidate, Goals, select};
 use super::report::PlannedPack;
 use super::roots::{Final, Finals, Pendings, Root, read_damaged, read_finals, read_markers, read_pendings};
-use super::spill::{BUCKET_COUNT, Spill};
-use super::walked::Walked;
 use super::{Prune, Round};
 use crate::Result;
 use crate::copier::target_len;
@@ -20,6 +18,8 @@ use crate::error::Named;
 use crate::gc::{self, GcState, GcView};
 use crate::index::PackInfo;
 use crate::reader::Reader;
+use crate::spill::{BUCKET_COUNT, Spill};
+use crate::walked::Walked;
 use repo_format::gc_record::Plan;
 use repo_format::pack::{FOOTER_LEN, HEADER_LEN};
 use repo_format::sealed::Class;
@@ -238,7 +238,7 @@ impl Prune<'_> {
                 continue;
             }
             let mut refs = Spill::new(&self.folder, self.memory(2));
-            let mut walked = Walked::new(reader.index());
+            let mut walked = Walked::new(reader.index().memory());
             mark(reader, std::slice::from_ref(root), &Walked::default(), &mut walked, &mut refs).await?;
             for n in 0..BUCKET_COUNT {
                 let ids = refs.bucket(n).await?;

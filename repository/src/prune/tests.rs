@@ -35,8 +35,10 @@ fn backup_of(repository: &Repository, byte: u8) -> SnapshotId {
 }
 
 fn run_of(repository: &Repository, sid: SnapshotId) -> repo_format::index::Run {
-    let mut runs = RunStream::whole(repository, block_on(list_runs(repository)).unwrap(), 1);
+    let listing = block_on(list_runs(repository)).unwrap();
+    let mut runs = RunStream::sealed(repository, listing, 1, u64::MAX);
     while let Some((_, run)) = block_on(runs.next()).unwrap() {
+        let run = run.into_run().unwrap();
         if run.packs.iter().all(|pack| pack.sid == sid) {
             return run;
         }

@@ -51,7 +51,7 @@ impl Ground<'_> {
 
     /// Whether a record has or gets a place that may be relied on.
     pub(super) fn has(&self, id: &Id) -> bool {
-        let (index, short) = (self.reader.index(), id.short());
+        let (index, short) = (self.reader.index().memory(), id.short());
         let mut packs =
             index.find_all(&short).iter().filter_map(|entry| index.packs().get(entry.pack as usize));
         self.copied.contains(&short) || packs.any(|pack| !self.condemned.contains(&pack.pack_id))

@@ -103,7 +103,7 @@ pub(super) async fn choose(
     let mut copies = Vec::new();
     let near = [(Origin::Candidate, here)].into_iter();
     for (origin, reader) in near.chain(beyond.readers()) {
-        for (pack, ids) in holders(reader.index(), &wanted) {
+        for (pack, ids) in holders(reader.index().memory(), &wanted) {
             let may = origin != Origin::Candidate || candidates.contains(&pack.pack_id);
             let open: BTreeSet<[u8; 16]> = ids.intersection(&wanted).copied().collect();
             if !may || open.is_empty() {

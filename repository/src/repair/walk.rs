@@ -230,7 +230,7 @@ impl Walker<'_> {
             return true;
         }
         let short = id.short();
-        let is_there = !self.ground.reader.index().find_all(&short).is_empty();
+        let is_there = !self.ground.reader.index().memory().find_all(&short).is_empty();
         self.is_unsettled |= is_there;
         if let Some(wanted) = &mut self.wanted {
             wanted.insert(short);

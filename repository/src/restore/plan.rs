@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Chunks planned together: about 2 GiB at the usual sizes.
 const WINDOW_CHUNKS: usize = 1 << 16;
+/// Ids looked up together.
+const IDS_AT_ONCE: usize = 1 << 12;
 /// Trailers fetched at the same time.
 const TRAILERS_IN_FLIGHT: usize = 8;
 /// What is left to the index, trailers and windows.
@@ -118,22 +120,26 @@ fn pieces(whose: &str, mut chunks: Vec<(Id, u64, u64)>) -> Result<Vec<Piece>> {
 async fn locate(reader: &Reader, pieces: &[Piece]) -> Result<(Vec<(usize, Location)>, Vec<usize>)> {
     let index = reader.index();
     // pack by pack, so that a trailer that leaves the cache is not needed again
-    let mut order: Vec<(Option<u32>, usize)> =
-        pieces.iter().enumerate().map(|(n, piece)| (index.find(&piece.id.short()), n)).collect();
+    let mut order: Vec<(Option<u32>, usize)> = Vec::with_capacity(pieces.len());
+    for part in pieces.chunks(IDS_AT_ONCE) {
+        let ids: Vec<[u8; 16]> = part.iter().map(|piece| piece.id.short()).collect();
+        for pack in index.find(&ids).await? {
+            order.push((pack, order.len()));
+        }
+    }
     order.sort_unstable();
     let mut located = Vec::with_capacity(pieces.len());
     let mut unplaced = Vec::new();
     for group in order.chunks(1 << 12) {
         let packs: BTreeSet<u32> = group.iter().filter_map(|(pack, _)| *pack).collect();
-        let packs: Vec<PackInfo> =
-            packs.iter().filter_map(|n| index.packs().get(*n as usize).cloned()).collect();
+        let packs: Vec<PackInfo> = packs.iter().filter_map(|n| index.pack(*n)).collect();
         let read = |pack: PackInfo| async move { reader.trailer(&pack).await };
         // a failure shows again below, with the record that it is about
         iter(packs).map(read).buffer_unordered(TRAILERS_IN_FLIGHT).count().await;
-        for (_, n) in group {
+        for (pack, n) in group {
             let Some(piece) = pieces.get(*n) else { continue };
-            match reader.locate(&piece.id).await {
-                Ok(mut locations) if !locations.is_empty() => located.push((*n, locations.swap_remove(0))),
+            match reader.locate_first(&piece.id, *pack).await {
+                Ok(location) => located.push((*n, location)),
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 _ => unplaced.push(*n),
             }

@@ -12,7 +12,6 @@ use crate::{Error, Repository, Result, gc, index};
 use futures::future::BoxFuture;
 use repo_format::Id;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Plain bytes of chunks that are read in one go.
 const READ_LEN: u64 = 8 << 20;
@@ -28,9 +27,9 @@ pub async fn reader(repository: &Repository) -> Result<(Reader, Vec<Error>)> {
         Err(error) => return Err(error),
     };
     let listing = index::list_runs(repository).await?;
-    let (index, damaged) = index::load(repository, &listing, view.floor, &view.dead).await?;
+    let (index, damaged) = index::load(repository, &listing, view.floor, &view.dead, false).await?;
     problems.extend(damaged);
-    Ok((Reader::new(repository.clone(), Arc::new(index)), problems))
+    Ok((Reader::new(repository.clone(), index), problems))
 }
 
 /// Plain contents of records in the order asked for, from whichever location is good.
@@ -49,7 +48,8 @@ pub(crate) async fn read_all(reader: &Reader, ids: &[Id]) -> Result<Vec<Vec<u8>>
     let (again, still) = fresh.read(&wanted).await?;
     if let Some((_, error)) = still.into_iter().next() {
         // what the index lost explains more than that it does not know an id
-        let unknown = reader.index().find_all(&wanted.first().unwrap_or(&Id::ZERO).short()).is_empty();
+        let short = wanted.first().unwrap_or(&Id::ZERO).short();
+        let unknown = reader.index().find_all(&short).await?.is_empty();
         return Err(if unknown { problems.pop().unwrap_or(error) } else { error });
     }
     for ((n, _), plain) in failures.iter().zip(again) {

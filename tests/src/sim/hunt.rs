@@ -46,6 +46,7 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
         script: vec![],
         script_tokens: false,
         mutant: None,
+        index_len: None,
     };
 }
 

@@ -41,7 +41,9 @@ pub(super) fn outside(world: &Shared, base: &Base) -> Repository {
     let random = Arc::new(SeededRandom::new(Rng::new(7)));
     let env = Env { clock, random, kdf_cost: base.kdf_cost, mutant: None };
     let driver = Arc::new(SimDriver::outside(world));
-    let opened = Repository::open(driver, &Exec::inline(), &env, &base.owner).now_or_never();
+    let exec =
+        world.lock().profile.index_len.map_or(Exec::inline(), |len| Exec::inline().with_index_len(len));
+    let opened = Repository::open(driver, &exec, &env, &base.owner).now_or_never();
     opened.expect("nothing waits").expect("the repository opens")
 }
 

@@ -28,14 +28,15 @@ pub(super) fn open(
     skew_ms: i64,
     (may_delete, keeper): (bool, bool),
 ) -> (ProcessNo, Repository) {
-    let (no, mutant) = {
+    let (no, mutant, index_len) = {
         let mut world = world.lock();
-        (world.add_process(may_delete, keeper), world.profile.mutant)
+        (world.add_process(may_delete, keeper), world.profile.mutant, world.profile.index_len)
     };
     let clock = Arc::new(SimClock { world: world.clone(), skew_ms });
     let random = SeededRandom::new(Rng::new(seed ^ (no as u64 + 1) << 40));
     let env = Env { clock, random: Arc::new(random), kdf_cost: base.kdf_cost, mutant };
     let exec = Exec::inline_with(Arc::new(SimTime { world: world.clone() }));
+    let exec = index_len.map_or(exec.clone(), |len| exec.with_index_len(len));
     let driver = Arc::new(SimDriver { world: world.clone(), no, direct: AtomicBool::new(true) });
     let opened = Repository::open(driver.clone(), &exec, &env, &base.owner).now_or_never();
     driver.direct.store(false, Ordering::SeqCst);

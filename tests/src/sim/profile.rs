@@ -84,6 +84,8 @@ pub struct Profile {
     pub script_tokens: bool,
     /// The rule that is left out.
     pub mutant: Option<Mutant>,
+    /// What of the index is in memory, in bytes, if not all.
+    pub index_len: Option<u64>,
 }
 
 /// One machine of a script: whether it is a keeper, and its jobs.
@@ -175,6 +177,7 @@ impl Profile {
             script: vec![],
             script_tokens: false,
             mutant: None,
+            index_len: None,
         }
     }
 

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Buckets: what is processed at once is one of them.
-pub(super) const BUCKET_COUNT: usize = 256;
+pub(crate) const BUCKET_COUNT: usize = 256;
 
 /// Where spilled items of one prune go.
 #[derive(Clone)]
-pub(super) struct SpillFolder {
+pub(crate) struct SpillFolder {
     path: PathBuf,
     exec: crate::Exec,
     key: [u8; 32],
@@ -23,43 +23,23 @@ pub(super) struct SpillFolder {
 
 impl SpillFolder {
     /// In `path`, or where the system keeps temporary files.
-    pub(super) fn new(repository: &Repository, path: Option<&Path>) -> Result<Self> {
+    pub(crate) fn new(repository: &Repository, path: Option<&Path>) -> Result<Self> {
         let path = path.map_or_else(std::env::temp_dir, Path::to_owned);
         Ok(SpillFolder { path, exec: repository.exec().clone(), key: repository.env().random()? })
     }
 
     #[cfg(test)]
-    pub(super) fn of(path: &Path, exec: crate::Exec) -> Self {
+    pub(crate) fn of(path: &Path, exec: crate::Exec) -> Self {
         SpillFolder { path: path.to_owned(), exec, key: [7; 32] }
     }
 
     fn failed(&self, what: &str, source: io::Error) -> Error {
         Error::Target { target: self.path.display().to_string(), what: what.to_owned(), source }
     }
-
-    /// A file that nobody else can open and that is gone with this process.
-    fn create(&self) -> io::Result<File> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let mut last = io::ErrorKind::AlreadyExists.into();
-        for n in 0..64u32 {
-            let path = self.path.join(format!(".orlop-{}-{n}", std::process::id()));
-            let opened =
-                std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-            match opened {
-                Ok(file) => {
-                    std::fs::remove_file(&path)?;
-                    return Ok(file);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
-    }
 }
 
 /// Fixed-length items whose first byte says their bucket.
-pub(super) struct Spill<const N: usize> {
+pub(crate) struct Spill<const N: usize> {
     folder: SpillFolder,
     budget_len: usize,
     buckets: Vec<Vec<[u8; N]>>,
@@ -72,7 +52,7 @@ pub(super) struct Spill<const N: usize> {
 
 impl<const N: usize> Spill<N> {
     /// Holds up to about `budget_len` bytes in memory.
-    pub(super) fn new(folder: &SpillFolder, budget_len: usize) -> Self {
+    pub(crate) fn new(folder: &SpillFolder, budget_len: usize) -> Self {
         Spill {
             folder: folder.clone(),
             budget_len,
@@ -85,7 +65,7 @@ impl<const N: usize> Spill<N> {
     }
 
     /// Adds an item; [`settle`](Self::settle) has to be called now and then.
-    pub(super) fn push(&mut self, item: [u8; N]) {
+    pub(crate) fn push(&mut self, item: [u8; N]) {
         let share = self.budget_len / N / BUCKET_COUNT;
         if let Some(bucket) = self.buckets.get_mut(usize::from(item[0])) {
             if bucket.len() == bucket.capacity() {
@@ -99,13 +79,13 @@ impl<const N: usize> Spill<N> {
     }
 
     /// Moves what is held to the file if it is over the budget.
-    pub(super) async fn settle(&mut self) -> Result<()> {
+    pub(crate) async fn settle(&mut self) -> Result<()> {
         if self.held * N <= self.budget_len { Ok(()) } else { self.flush().await }
     }
 
     /// Says that nothing is to be added for a while: what lies on disk in part lies there as a whole then, and its
     /// memory is free.
-    pub(super) async fn close(&mut self) -> Result<()> {
+    pub(crate) async fn close(&mut self) -> Result<()> {
         if self.file.is_some() {
             self.flush().await?;
             self.buckets = vec![Vec::new(); BUCKET_COUNT];
@@ -119,7 +99,7 @@ impl<const N: usize> Spill<N> {
             Some(file) => file.clone(),
             None => {
                 let folder = self.folder.clone();
-                let made = self.folder.exec.blocking(move || folder.create()).await?;
+                let made = self.folder.exec.blocking(move || crate::cache::unlinked(&folder.path)).await?;
                 let made = made.map_err(|e| self.folder.failed("making a temporary file", e))?;
                 self.file.insert(Arc::new(made)).clone()
             }
@@ -146,7 +126,7 @@ impl<const N: usize> Spill<N> {
     }
 
     /// All items of a bucket, sorted; they stay where they are, too.
-    pub(super) async fn bucket(&self, n: usize) -> Result<Vec<[u8; N]>> {
+    pub(crate) async fn bucket(&self, n: usize) -> Result<Vec<[u8; N]>> {
         let held = self.buckets.get(n).cloned().unwrap_or_default();
         let extents = self.extents.get(n).cloned().unwrap_or_default();
         let (file, key) = (self.file.clone(), self.folder.key);

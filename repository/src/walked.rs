@@ -1,14 +1,14 @@
 //! Which pages were walked: one bit for each page of the index, not an id.
 
-use super::spill::{BUCKET_COUNT, Spill};
 use crate::Result;
 use crate::index::Index;
+use crate::spill::{BUCKET_COUNT, Spill};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A set of pages by their short ids.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
+pub(crate) struct Walked {
     index: Arc<Index>,
     /// By the number of the page's first entry in the index.
     bits: Vec<u64>,
@@ -18,12 +18,12 @@ pub(super) struct Walked {
 
 impl Walked {
     /// None yet, of pages that `index` locates.
-    pub(super) fn new(index: &Arc<Index>) -> Self {
+    pub(crate) fn new(index: &Arc<Index>) -> Self {
         let bits = vec![0; index.entries().len().div_ceil(64)];
         Walked { index: index.clone(), bits, others: BTreeSet::new() }
     }
 
-    pub(super) fn contains(&self, id: &[u8; 16]) -> bool {
+    pub(crate) fn contains(&self, id: &[u8; 16]) -> bool {
         match self.index.number_of(id) {
             Some(n) => self.has(n),
             None => self.others.contains(id),
@@ -31,7 +31,7 @@ impl Walked {
     }
 
     /// Adds a page; false if it was there.
-    pub(super) fn insert(&mut self, id: [u8; 16]) -> bool {
+    pub(crate) fn insert(&mut self, id: [u8; 16]) -> bool {
         let Some(n) = self.index.number_of(&id) else { return self.others.insert(id) };
         let is_new = !self.has(n);
         if let Some(word) = self.bits.get_mut(n / 64) {
@@ -45,7 +45,7 @@ impl Walked {
     }
 
     /// Writes the ids down, for a time in which another index is in memory.
-    pub(super) async fn store(&self, ids: &mut Spill<16>) -> Result<()> {
+    pub(crate) async fn store(&self, ids: &mut Spill<16>) -> Result<()> {
         for (n, entry) in self.index.entries().iter().enumerate() {
             if self.has(n) {
                 ids.push(entry.id);
@@ -59,7 +59,7 @@ impl Walked {
     }
 
     /// The set that was written down, by the pages of another index.
-    pub(super) async fn load(index: &Arc<Index>, ids: &Spill<16>) -> Result<Self> {
+    pub(crate) async fn load(index: &Arc<Index>, ids: &Spill<16>) -> Result<Self> {
         let mut walked = Walked::new(index);
         for n in 0..BUCKET_COUNT {
             for id in ids.bucket(n).await? {
@@ -75,9 +75,9 @@ const SETTLE_IDS: usize = 1 << 14;
 
 #[cfg(test)]
 mod tests {
-    use super::super::spill::SpillFolder;
     use super::*;
     use crate::index::{Entry, PackInfo};
+    use crate::spill::SpillFolder;
     use repo_format::pack::PackClass;
     use repo_format::{PackId, SnapshotId};
 

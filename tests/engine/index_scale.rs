@@ -1,0 +1,157 @@
+//! An index of which nothing is in memory: every path that looks ids up in runs, and that a look-up which passes over a
+//! run is noticed on each.
+
+use repository::backup::{BackupReport, BackupRequest, backup};
+use repository::env::Mutant;
+use repository::forget::forget;
+use repository::progress::Progress;
+use repository::prune::{Pace, PruneOptions, prune};
+use repository::store::fault::{Fault, FaultDriver, Verb};
+use repository::{Repository, Result};
+use std::sync::{Arc, Mutex};
+use tests::data::bytes;
+use tests::engine::{Bench, run, stream, volume};
+
+const LEN: usize = 400_000;
+
+/// Four backups of different volumes, a run each, and what they hold.
+fn four(seed: u64) -> (Bench, Vec<Vec<u8>>) {
+    let bench = Bench::new(seed).with_tiny_index();
+    let contents: Vec<Vec<u8>> = (0..4).map(|n| bytes(seed * 10 + n, LEN)).collect();
+    for (n, content) in contents.iter().enumerate() {
+        bench.backup(request(&format!("shop/v{n}"), content)).unwrap();
+    }
+    (bench, contents)
+}
+
+fn request(name: &str, content: &[u8]) -> BackupRequest {
+    BackupRequest { volumes: vec![volume(name, content)], ..Default::default() }
+}
+
+fn open(bench: &Bench, mutant: Option<Mutant>) -> Repository {
+    let mut env = bench.env.clone();
+    env.mutant = mutant;
+    let driver = Arc::new(bench.store.clone());
+    run(Repository::open(driver, &bench.exec, &env, &bench.owner)).unwrap()
+}
+
+fn backed_up(repository: &Repository, request: BackupRequest) -> Result<BackupReport> {
+    run(backup(repository, request, &Arc::new(Progress::default())))
+}
+
+/// All contents side by side under a name that has no parent.
+fn all_again(contents: &[Vec<u8>], is_stream: bool) -> BackupRequest {
+    let volumes = contents.iter().enumerate();
+    let input =
+        |name: &str, content: &[u8]| if is_stream { stream(name, content) } else { volume(name, content) };
+    let volumes = volumes.map(|(n, content)| input(&format!("again/v{n}"), content)).collect();
+    BackupRequest { volumes, ..Default::default() }
+}
+
+/// Chunks stored again of what is there.
+fn stored_again(mutant: Option<Mutant>, is_stream: bool) -> u64 {
+    let bench = Bench::new(901).with_tiny_index();
+    let contents: Vec<Vec<u8>> = (0..4).map(|n| bytes(9010 + n, LEN)).collect();
+    for content in &contents {
+        backed_up(&open(&bench, None), all_again(std::slice::from_ref(content), is_stream)).unwrap();
+    }
+    let report = backed_up(&open(&bench, mutant), all_again(&contents, is_stream)).unwrap();
+    assert!(report.chunks_reused > 0);
+    report.chunks_new
+}
+
+#[test]
+fn a_backup_stores_nothing_that_is_there() {
+    for is_stream in [false, true] {
+        assert_eq!(stored_again(None, is_stream), 0);
+        assert!(
+            stored_again(Some(Mutant::LookupSkipsRun), is_stream) > 0,
+            "the run that is passed over is missed"
+        );
+    }
+}
+
+#[test]
+fn a_restore_finds_everything() {
+    let (bench, contents) = four(902);
+    for (n, entry) in bench.snapshots().iter().enumerate() {
+        assert_eq!(bench.restore(entry, &format!("shop/v{n}")).unwrap(), contents[n]);
+    }
+    assert!(bench.check().unwrap().errors.is_empty());
+    let mut broken = bench.fork();
+    broken.env.mutant = Some(Mutant::LookupSkipsRun);
+    let entries = bench.snapshots();
+    let is_lost = |n: &usize| broken.restore(&entries[*n], &format!("shop/v{n}")).is_err();
+    let lost = (0..entries.len()).filter(is_lost);
+    assert_eq!(lost.count(), 1, "one run is passed over");
+}
+
+/// A snapshot that was forgotten, whose records lie in packs that are condemned or dead.
+fn brought_back(mutant: Option<Mutant>) -> Result<()> {
+    let (bench, contents) = four(903);
+    let sid = bench.snapshots()[1].id;
+    run(forget(&bench.open(), &[sid], true)).unwrap();
+    let pace = Pace { session_age: std::time::Duration::ZERO, ..Pace::default() };
+    let options = PruneOptions { pace, ..PruneOptions::default() };
+    run(prune(&bench.open(), options, &Arc::default())).unwrap();
+    let back = run(repository::undelete::undelete(&open(&bench, mutant), sid, &Arc::default()))?.snapshot_id;
+    let entries = bench.snapshots();
+    let entry = entries.iter().find(|entry| entry.id == back).unwrap();
+    assert_eq!(bench.restore(entry, "shop/v1").unwrap(), contents[1]);
+    Ok(())
+}
+
+#[test]
+fn undelete_brings_back_what_no_run_names_any_more() {
+    brought_back(None).unwrap();
+}
+
+/// Runs merged in the middle of a restore and of a backup, before each of their store calls in turn.
+#[test]
+fn runs_that_are_merged_under_a_lookup_are_found_again() {
+    let (base, contents) = four(904);
+    let merge = |bench: &Bench| {
+        let options = PruneOptions {
+            index_only: true,
+            pace: Pace { small_runs: 0, ..Pace::default() },
+            ..Default::default()
+        };
+        run(prune(&bench.open(), options, &Arc::default())).unwrap()
+    };
+    let mut at = 0;
+    let mut with_mutant = 0;
+    loop {
+        let mut was_merged = false;
+        for mutant in [None, Some(Mutant::LookupWithoutReload)] {
+            let bench = base.fork();
+            let other = Mutex::new(Some(bench.over(bench.store.clone())));
+            let merged = Arc::new(Mutex::new(false));
+            let done = merged.clone();
+            let plan = move |n: u64, _: Verb, _: &str| {
+                if n == at
+                    && let Some(other) = other.lock().unwrap().take()
+                {
+                    std::thread::spawn(move || merge(&other)).join().unwrap();
+                    *done.lock().unwrap() = true;
+                }
+                Fault::None
+            };
+            let mut env = bench.env.clone();
+            env.mutant = mutant;
+            let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+            let opened = run(Repository::open(driver, &bench.exec, &env, &bench.owner)).unwrap();
+            let report = backed_up(&opened, all_again(&contents, false)).unwrap();
+            was_merged |= *merged.lock().unwrap();
+            if mutant.is_none() {
+                assert_eq!(report.chunks_new, 0, "merged before call {at}");
+            } else {
+                with_mutant += report.chunks_new;
+            }
+        }
+        if !was_merged {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 30 && with_mutant > 0, "{at} calls; {with_mutant} chunks are missed without a reload");
+}
