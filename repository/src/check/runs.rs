@@ -175,7 +175,7 @@ pub(super) async fn read(check: &mut Check<'_>, view: &GcView) -> Result<Runs> {
                 Read::Run(run) => {
                     done.insert(file.pack_id);
                     if let Some(run) = run.filter(|run| run.head().built >= view.floor) {
-                        runs.add(check.repository, run, &view.dead).await?;
+                        runs.add(check.repository, *run, &view.dead).await?;
                     }
                 }
                 Read::Damaged(finding) => {
@@ -196,7 +196,7 @@ enum Read {
     /// Merged away since it was listed.
     Gone,
     /// Nothing for a run of another domain.
-    Run(Option<OpenRun>),
+    Run(Option<Box<OpenRun>>),
     /// The finding.
     Damaged(usize),
 }
@@ -220,7 +220,7 @@ async fn read_one(check: &mut Check<'_>, file: &RunFile) -> Result<Read> {
             let expected = super::report::AS_WRITTEN.to_owned();
             Ok(Read::Damaged(check.findings.add(name, "damaged", found, expected)))
         }
-        Ok(run) => Ok(Read::Run(run)),
+        Ok(run) => Ok(Read::Run(run.map(Box::new))),
         Err(error) if is_damage(&error) => {
             Ok(Read::Damaged(check.findings.add_error(name, "damaged", error)?))
         }
