@@ -150,6 +150,8 @@ fn bounds(mutant: Mutant) -> Option<Rules> {
         Mutant::OwnPacksWithoutList | Mutant::DeadLeavesByLateList => ANEW,
         Mutant::DeleteByOldList => OLD_RECORDS,
         Mutant::CommitTwice => SID_IS_OVER,
+        // no rule of the protocol: tests of the engine catch them
+        Mutant::LookupSkipsRun | Mutant::LookupWithoutReload => return None,
         Mutant::ForgetLastOfGroup => return None,
     })
 }
