@@ -106,10 +106,14 @@ impl<const N: usize> Spill<N> {
         };
         let mut buckets = std::mem::replace(&mut self.buckets, vec![Vec::new(); BUCKET_COUNT]);
         self.held = 0;
-        let (key, start) = (self.folder.key, self.file_len);
+        let (key, start, share) = (self.folder.key, self.file_len, self.budget_len / N / BUCKET_COUNT);
         let written = self.folder.exec.blocking(move || {
             let extents = write(&file, start, &key, &buckets)?;
-            buckets.iter_mut().for_each(Vec::clear);
+            for bucket in &mut buckets {
+                bucket.clear();
+                // one that held far more than others for a while may never do so again
+                bucket.shrink_to(share);
+            }
             io::Result::Ok((extents, buckets))
         });
         let written = written.await?;
@@ -211,6 +215,23 @@ mod tests {
         let mut on_disk = vec![0; spill.file_len as usize];
         spill.file.as_ref().unwrap().read_exact_at(&mut on_disk, 0).unwrap();
         assert!(!on_disk.windows(2).any(|pair| pair == [0xee, 0]), "items lie there in clear");
+    }
+
+    #[test]
+    fn buckets_that_fill_one_after_the_other_share_the_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = SpillFolder::of(folder.path(), crate::Exec::inline());
+        let budget_len = 64 << 10;
+        let mut spill: Spill<16> = Spill::new(&place, budget_len);
+        for n in 0..200_000u32 {
+            let mut item = [0; 16];
+            item[0] = (n / 1000) as u8;
+            item[1..5].copy_from_slice(&n.to_be_bytes());
+            spill.push(item);
+            block_on(spill.settle()).unwrap();
+            let capacity: usize = spill.buckets.iter().map(|bucket| bucket.capacity()).sum();
+            assert!(capacity * 16 <= budget_len * 3, "{n} items take {}", capacity * 16);
+        }
     }
 
     #[test]

@@ -69,8 +69,8 @@ async fn measure(args: &Args) -> Result<()> {
     let ordered = ids_of(&reader, args.ids).await?;
     ensure!(!ordered.is_empty(), "no chunks found");
     let mut shuffled = ordered.clone();
-    shuffled.sort_unstable_by_key(|id| *blake3_like(id).first_chunk::<16>().unwrap_or(&[0; 16]));
-    let absent: Vec<[u8; 16]> = ordered.iter().map(blake3_like).collect();
+    shuffled.sort_unstable_by_key(|id| *other_id(id).first_chunk::<16>().unwrap_or(&[0; 16]));
+    let absent: Vec<[u8; 16]> = ordered.iter().map(other_id).collect();
     for (what, ids, there) in [
         ("absent", &absent, false),
         ("in order", &ordered, true),
@@ -96,7 +96,7 @@ async fn measure(args: &Args) -> Result<()> {
 }
 
 /// Bytes that look like an id, and follow from one.
-fn blake3_like(id: &[u8; 16]) -> [u8; 16] {
+fn other_id(id: &[u8; 16]) -> [u8; 16] {
     let mut out = [0; 16];
     let mut state = u64::from_le_bytes(id[..8].try_into().unwrap_or_default());
     for part in out.chunks_mut(8) {

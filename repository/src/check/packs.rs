@@ -18,8 +18,11 @@ use repo_format::{ErrorKind as FormatKind, Id, PackId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Trailers fetched at the same time.
+/// Trailers fetched at the same time...
 const TRAILERS_IN_FLIGHT: usize = 8;
+/// ...as long as this part of the memory holds them: sealed, plain, as rows and sorted.
+const TRAILERS_SHARE: u64 = 6;
+const TRAILER_COPIES: u64 = 5;
 /// Last bytes of a pack read when its trailer's length is not known.
 const TAIL_GUESS_LEN: u64 = 64 << 10;
 
@@ -293,6 +296,10 @@ pub(super) async fn check(
     let longest = whole.iter().map(|job| job.len).max().unwrap_or(1).max(1);
     let fitting = usize::try_from(exec.memory_len() / 2 / longest).unwrap_or(usize::MAX);
     let width = fitting.clamp(1, 2 * exec.width());
+    let longest =
+        inventory.pages.packs().iter().map(|pack| u64::from(pack.trailer_len)).max().unwrap_or(1).max(1);
+    let fitting = exec.memory_len() / TRAILERS_SHARE / (longest * TRAILER_COPIES);
+    let trailer_width = usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, TRAILERS_IN_FLIGHT);
     let foreign = check.has_foreign_domains();
     let start = |job: Job, whole: bool| {
         let repository = check.repository.clone();
@@ -318,7 +325,7 @@ pub(super) async fn check(
         let (whole, trailers): (Vec<Job>, Vec<Job>) =
             (whole.into_iter().map(&mut indexed).collect(), trailers.into_iter().map(&mut indexed).collect());
         let jobs = iter(whole).map(|job| start(job, true)).buffered(width);
-        let mut jobs = jobs.chain(iter(trailers).map(|job| start(job, false)).buffered(TRAILERS_IN_FLIGHT));
+        let mut jobs = jobs.chain(iter(trailers).map(|job| start(job, false)).buffered(trailer_width));
         while let Some(done) = jobs.next().await {
             let (mut job, flaws, whole) = done?;
             if whole {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Last bytes of a run that are read at first: this much...
 const TAIL_LEN_MIN: u64 = 64 << 10;
-/// ...or this part of it, if that is more: filter and trailer take a seventeenth, the rest is the pack table.
+/// ...or this part of it, if that is more: filter, trailer and pack table take an eleventh to a sixteenth.
 const TAIL_SHARE: u64 = 14;
 /// Tries until the footer and the records before the trailer are covered.
 const TAILS_MAX: usize = 4;
@@ -104,22 +104,24 @@ impl FencedRun {
     ) -> Result<Found<Arc<Self>>> {
         let first_len = TAIL_LEN_MIN.max(file.len / TAIL_SHARE).min(file.len);
         for is_copy in [true, false] {
-            let mut tail_len = first_len;
+            let (mut tail, mut tail_len) = (Bytes::new(), first_len);
             for _ in 0..TAILS_MAX {
                 if is_copy && copy.is_none() {
                     break;
                 }
-                let range = file.len - tail_len..file.len;
-                let tail = if is_copy {
+                // what is there already is not read again
+                let range = file.len - tail_len..file.len - tail.len() as u64;
+                let more = if is_copy {
                     let copy = copy.clone();
                     repository.exec().blocking(move || copy.read(range)).await?.map(Bytes::from)
                 } else {
-                    let Some(tail) = repository.store().get_range(&file.name(), range).await? else {
+                    let Some(more) = repository.store().get_range(&file.name(), range).await? else {
                         return Ok(Found::Gone);
                     };
-                    Some(tail)
+                    Some(more)
                 };
-                let Some(tail) = tail else { break };
+                let Some(more) = more else { break };
+                tail = if tail.is_empty() { more } else { Bytes::from([more, tail].concat()) };
                 let (opening, opened_file, of) = (repository.clone(), file.clone(), copy.clone());
                 let bytes = tail.clone();
                 let opened = repository.exec().cpu(move || open(&opening, &opened_file, of, &bytes)).await?;
@@ -129,7 +131,6 @@ impl FencedRun {
                     Ok(Tail::Foreign) => return Ok(Found::Foreign),
                     Ok(Tail::Run(run)) => {
                         if !is_copy {
-                            let copy = copy.clone();
                             let offset = file.len - tail.len() as u64;
                             repository.exec().blocking(move || copy.write(offset, &tail)).await?;
                         }

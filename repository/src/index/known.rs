@@ -209,7 +209,9 @@ pub(crate) async fn load(
     drop(runs);
     drop_old_copies(repository, listing, &state).await?;
     let memory = Arc::new(Index::new(state.packs().to_vec(), entries).with_lowest_built(lowest_built));
-    let memory_len = usize::try_from(index_len / 2).unwrap_or(usize::MAX);
+    // what entries do not take is for pieces of the runs
+    let in_memory = size_of_val(memory.entries()) as u64;
+    let memory_len = usize::try_from(index_len.saturating_sub(in_memory)).unwrap_or(usize::MAX);
     let runs = (!is_all_in_memory).then(|| Arc::new(RunSet::new(repository, rules, state, memory_len)));
     Ok((Known { memory, runs }, problems))
 }

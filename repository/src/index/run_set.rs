@@ -120,8 +120,8 @@ impl RunSet {
             repository: repository.clone(),
             rules,
             state: RwLock::new(state),
-            pieces: Arc::new(Pieces::new(repository, memory_len / 4 * 3)),
-            near: Mutex::new(Near::new(memory_len / 4)),
+            pieces: Arc::new(Pieces::new(repository, memory_len / 8 * 7)),
+            near: Mutex::new(Near::new(memory_len / 8)),
             problem: Mutex::default(),
         }
     }
