@@ -31,7 +31,7 @@ const FOUND_WITHIN: &[(Mutant, u64)] = &[
     (Mutant::ForgetLastOfGroup, 100),
     (Mutant::CommitTwice, 100),
     (Mutant::ForgottenByOwnFloor, 200),
-    (Mutant::DeadLeavesByLateList, 400),
+    (Mutant::DeadLeavesByLateList, 1500),
 ];
 
 #[test]
