@@ -18,10 +18,8 @@ mke2fs      e2fsprogs    the ext4 image of the demo
 debugfs     e2fsprogs    the day of changes of the demo
 sqlite3     sqlite3      the database of the demo
 LIST
-  # For Go from PyPI, where the machine has none.
-  if ! have go && [ ! -x /usr/local/go/bin/go ]; then
-    printf 'python3 python3 building the S3 servers and restic\n'
-  fi
+  # Also for Go from PyPI, where the machine has none.
+  printf 'python3 python3 the independent reader\n'
   # No test needs it.
   if [ "$mode" = install ]; then printf 'shellcheck shellcheck the lint of dev/\n'; fi
 }
@@ -31,7 +29,7 @@ missing_packages() {
     have "$command" || printf '%s\n' "$package"
   done | sort -u
   # On Debian a virtual environment needs more than python3.
-  if ! have go && ! python3 -c 'import ensurepip' 2>/dev/null; then printf 'python3-venv\n'; fi
+  if ! python3 -c 'import ensurepip' 2>/dev/null; then printf 'python3-venv\n'; fi
 }
 
 install_packages() {
@@ -67,7 +65,7 @@ while IFS=$'\t' read -r use reason; do
   note_skip "$use" "$reason"
 done < <(report_missing)
 
-for program in versitygw minio s3rver restic; do
+for program in versitygw minio s3rver restic reader; do
   "$DEV_DIR/$program.sh" build || {
     code=$?
     [ "$code" = "$SKIP_CODE" ] || exit "$code"

@@ -37,7 +37,7 @@ struct Tally {
 
 #[test]
 fn rules_mean_what_they_mean_in_restic() {
-    let Ok(program) = restic::find() else {
+    let Ok(program) = tests::tools::find("restic") else {
         return;
     };
     let histories = histories(SEED, HISTORY_COUNT);

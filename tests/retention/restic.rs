@@ -14,34 +14,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-use tests::servers::{Skipped, skip};
 
-/// What the scripts leave with when a part cannot be had on this machine (`EX_TEMPFAIL`).
-const SKIP_CODE: i32 = 75;
 /// Protects nothing: the repository is gone with the test.
 const PASSWORD: &str = "retention";
-
-/// The program, by `dev/restic.sh`.
-pub(crate) fn find() -> Result<PathBuf, Skipped> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../dev/restic.sh");
-    let output = match Command::new("bash")
-        .args([script, "path"])
-        // this side counts the skip and knows about CI
-        .env_remove("ORLOP_SKIPS")
-        .env_remove("CI")
-        .stdin(Stdio::null())
-        .output()
-    {
-        Ok(output) => output,
-        Err(error) => return Err(skip("restic", &format!("bash does not run: {error}"))),
-    };
-    let log = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(SKIP_CODE) {
-        return Err(skip("restic", log.trim().trim_start_matches("SKIPPED: restic: ")));
-    }
-    assert!(output.status.success(), "dev/restic.sh: {log}");
-    Ok(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
-}
 
 /// One repository with all histories.
 pub(crate) struct Repository {

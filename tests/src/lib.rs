@@ -7,3 +7,4 @@ pub mod proxy;
 pub mod s3;
 pub mod servers;
 pub mod sim;
+pub mod tools;

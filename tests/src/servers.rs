@@ -2,14 +2,12 @@
 //!
 //! A server that cannot be had is skipped by name and counted, so that a run without it says so; with `CI=true` it fails.
 
+use crate::tools::SKIP_CODE;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-
-/// What the scripts leave with when a part cannot be had on this machine (`EX_TEMPFAIL`).
-const SKIP_CODE: i32 = 75;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

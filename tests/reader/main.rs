@@ -1,0 +1,135 @@
+//! What orlop writes, a program reads that was written from `docs/format.md` alone, by somebody who has not seen ours.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+use tests::binary::orlop;
+use tests::tools;
+
+const PASSWORD: &str = "over the side";
+const MANIFESTS: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: shop}
+data: {greeting: grüezi}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec: {replicas: 2}
+";
+
+/// A repository, and the other reader.
+struct Lab {
+    dir: TempDir,
+    python: PathBuf,
+}
+
+impl Lab {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn orlop<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> String {
+        let mut command = Command::new(orlop());
+        command
+            .arg("--no-cache")
+            .arg("--repo")
+            .arg(self.path("repo"))
+            .args(args)
+            .current_dir(self.dir.path());
+        let stdin = std::fs::File::open(self.path("stream")).map_or(Stdio::null(), Stdio::from);
+        let output = command.stdin(stdin).output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn owner(&self, line: &str) -> String {
+        self.orlop(["--key-file", "key"].into_iter().chain(line.split_whitespace()))
+    }
+
+    fn backup(&self, line: &str) -> String {
+        let out = self.owner(&format!("--json backup {line}"));
+        let summary: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        summary["snapshot_id"].as_str().unwrap().to_owned()
+    }
+
+    fn read(&self, secret: [&str; 2], args: &[&str]) -> Output {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/reader/orlop_reader.py");
+        let mut command = Command::new(&self.python);
+        command.arg(script).arg(self.path("repo")).args(secret).args(args);
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn read_ok(&self, secret: [&str; 2], args: &[&str]) -> String {
+        let output = self.read(secret, args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// The largest file below a folder.
+fn largest(folder: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.map(|path| if path.is_dir() { largest(&path) } else { path });
+    files.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+}
+
+fn another_program_reads(chunker: &str) {
+    let Ok(python) = tools::find("reader") else { return };
+    let lab = Lab { dir: tempfile::tempdir().unwrap(), python };
+    lab.orlop(["init", "--chunker", chunker, "--key-file-out", "key"]);
+    std::fs::write(lab.path("password"), PASSWORD).unwrap();
+    lab.owner("key add --role read --new-password-file password");
+    // several segments, the last one short; an inner page; a change in a later snapshot
+    let mut image = tests::data::mixed(5, 19_000_321);
+    image[6_000_000..9_000_000].fill(0);
+    let stream = tests::data::mixed(6, 2_500_007);
+    std::fs::write(lab.path("shop.yaml"), MANIFESTS).unwrap();
+    std::fs::write(lab.path("image"), &image).unwrap();
+    let first = lab.backup("--volume shop/data=image --manifests shop.yaml");
+    let old = image.clone();
+    image[4_000_000..4_005_000].copy_from_slice(&tests::data::bytes(7, 5000));
+    std::fs::write(lab.path("image"), &image).unwrap();
+    let second = lab.backup("--volume shop/data=image --force-read");
+    std::fs::write(lab.path("stream"), &stream).unwrap();
+    let third = lab.backup("--volume shop/stream=-");
+
+    for secret in [["--key-file", "key"], ["--password-file", "password"]] {
+        let list = lab.read_ok(secret, &["list"]);
+        assert!([&first, &second, &third].iter().all(|id| list.contains(id.as_str())), "{list}");
+        let volumes =
+            [(&first, "shop/data", &old), (&second, "shop/data", &image), (&third, "shop/stream", &stream)];
+        for (id, volume, content) in volumes {
+            let out = lab.path("out");
+            lab.read_ok(secret, &["restore", id, volume, "out"]);
+            assert!(std::fs::read(&out).unwrap() == *content, "{volume} of {id} differs");
+            std::fs::remove_file(out).unwrap();
+        }
+        let manifest = lab.read_ok(secret, &["manifest", &first, "/ConfigMap/shop/settings"]);
+        let ours = lab.owner(&format!("cat manifest {first}:/ConfigMap/shop/settings"));
+        assert!(manifest.contains("grüezi") && manifest.trim_end() == ours.trim_end(), "{manifest}");
+    }
+
+    let pack = largest(&lab.path("repo/packs/data"));
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&pack).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    let output = lab.read(["--key-file", "key"], &["restore", &first, "shop/data", "damaged"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("error: ")), "{said}");
+}
+
+#[test]
+fn with_blocks() {
+    another_program_reads("blocks");
+}
+
+#[test]
+fn with_fixed() {
+    another_program_reads("fixed");
+}
