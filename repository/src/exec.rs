@@ -66,19 +66,18 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 impl Exec {
+    fn of(mode: Mode) -> Self {
+        Exec { mode, cancel: Arc::default(), memory_len: MEMORY_LEN, index_len: None }
+    }
+
     /// Everything on the calling thread, in call order.
     pub fn inline() -> Self {
-        Exec { mode: Mode::Inline(None), cancel: Arc::default(), memory_len: MEMORY_LEN, index_len: None }
+        Self::of(Mode::Inline(None))
     }
 
     /// Everything on the calling thread; waits are `time`'s.
     pub fn inline_with(time: Arc<dyn InlineTime>) -> Self {
-        Exec {
-            mode: Mode::Inline(Some(time)),
-            cancel: Arc::default(),
-            memory_len: MEMORY_LEN,
-            index_len: None,
-        }
+        Self::of(Mode::Inline(Some(time)))
     }
 
     /// `threads` CPU threads; the caller provides a tokio runtime for the asynchronous part.
@@ -88,12 +87,7 @@ impl Exec {
             .thread_name(|n| format!("orlop-cpu-{n}"))
             .build()
             .map_err(|e| Error::Internal { what: format!("starting {threads} threads: {e}") })?;
-        Ok(Exec {
-            mode: Mode::Threads(Arc::new(pool)),
-            cancel: Arc::default(),
-            memory_len: MEMORY_LEN,
-            index_len: None,
-        })
+        Ok(Self::of(Mode::Threads(Arc::new(pool))))
     }
 
     /// With another bound on memory, in bytes; at least 64 MiB are used.

@@ -378,29 +378,32 @@ pub fn coalesce(mut records: Vec<(usize, Location)>) -> Vec<Fetch> {
     fetches
 }
 
+/// Trailer and footer of a pack, as the index knows it.
+fn tail_len(pack: &PackInfo) -> u64 {
+    (u64::from(pack.trailer_len) + repo_format::pack::FOOTER_LEN as u64).min(pack.len)
+}
+
 /// Reads and opens the trailer of a pack whose length the index knows, from the store.
 pub(crate) async fn read_trailer(repository: &Repository, pack: &PackInfo) -> Result<Trailer> {
     let name = ObjectName::pack(pack.class, pack.pack_id);
-    let tail_len = u64::from(pack.trailer_len) + repo_format::pack::FOOTER_LEN as u64;
-    open_tail(repository, &name, pack.pack_id, pack.class, pack.len, tail_len.min(pack.len)).await
+    open_tail(repository, &name, pack.pack_id, pack.class, pack.len, tail_len(pack)).await
 }
 
 /// As [`read_trailer`], from the copy of it if there is one that is good.
 pub(crate) async fn read_trailer_near(repository: &Repository, pack: &PackInfo) -> Result<Trailer> {
-    let name = ObjectName::pack(pack.class, pack.pack_id);
-    let tail_len = (u64::from(pack.trailer_len) + repo_format::pack::FOOTER_LEN as u64).min(pack.len);
     let copy = repository.copies().of(Kind::Pack, pack.pack_id);
     if copy.is_none() {
         return read_trailer(repository, pack).await;
     }
-    let (range, exec) = (pack.len - tail_len..pack.len, repository.exec());
-    let (read, at) = (copy.clone(), range.clone());
-    if let Some(tail) = exec.blocking(move || read.read(at)).await?
+    let (read, exec, tail_len) = (copy.clone(), repository.exec(), tail_len(pack));
+    let range = pack.len - tail_len..pack.len;
+    if let Some(tail) = exec.blocking(move || read.read(range)).await?
         && let Ok(OpenTrailer::Done(trailer, _)) =
             open_trailer(&repository.pack_context(pack.class, &pack.pack_id), &tail, pack.len)
     {
         return Ok(trailer);
     }
+    let name = ObjectName::pack(pack.class, pack.pack_id);
     let (trailer, tail) = fetch_tail(repository, &name, pack.pack_id, pack.class, pack.len, tail_len).await?;
     let offset = pack.len - tail.len() as u64;
     exec.blocking(move || copy.write(offset, &tail)).await?;

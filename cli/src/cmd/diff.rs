@@ -2,7 +2,7 @@
 
 use super::manifests::reader;
 use super::select;
-use crate::args::{DiffArgs, FilterArgs};
+use crate::args::DiffArgs;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::format::{Snapshot, Volume};
@@ -10,6 +10,7 @@ use crate::text;
 use repository::ErrorKind;
 use repository::diff::{MapDiff, Modifier, manifests};
 use repository::reader::Reader;
+use repository::snapshots::{Filter, find};
 use serde::Serialize;
 use serde_json::json;
 
@@ -27,8 +28,9 @@ struct Sums {
 
 pub(super) async fn run(context: &Context, args: DiffArgs) -> Result<(), Failure> {
     let repository = context.open().await?;
-    let a = select::one(context, &repository, &args.a, FilterArgs::default()).await?.snapshot;
-    let b = select::one(context, &repository, &args.b, FilterArgs::default()).await?.snapshot;
+    let (snapshots, _) = select::all(context, &repository).await?;
+    let one = |spec: &str| Ok::<_, Failure>(find(&snapshots, spec, &Filter::default())?.snapshot.clone());
+    let (a, b) = (one(&args.a)?, one(&args.b)?);
     let reader = reader(context, &repository).await?;
     let mut sums = Sums::default();
     for (old, new) in pairs(&a, &b) {

@@ -5,7 +5,7 @@ use crate::index::Known;
 use hashbrown::{HashMap, HashSet};
 use repo_format::{Id, PackId};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 const SHARDS: usize = 64;
 
@@ -36,10 +36,10 @@ pub(super) enum Claim {
 pub(super) struct Answers(HashMap<[u8; 16], u32>);
 
 impl Claims {
-    pub(super) fn new(index: Known) -> Arc<Self> {
+    pub(super) fn new(index: Known) -> Self {
         let reused = index.packs().iter().map(|_| AtomicBool::new(false)).collect();
         let session = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Claims { index, session, reused, reused_later: Mutex::default() })
+        Claims { index, session, reused, reused_later: Mutex::default() }
     }
 
     /// What is known beforehand.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Seals the records of one session. Shared by all CPU threads.
 pub(super) struct Sealer {
-    pub(super) claims: Arc<Claims>,
+    pub(super) claims: Claims,
     /// Content records: opened only by who holds the content secret.
     pub(super) data_key: SessionKey,
     /// Structure records: maps and index runs.
@@ -72,12 +72,7 @@ fn sealed_len_max(plain_len: usize, count: usize) -> usize {
 }
 
 impl Sealer {
-    pub(super) fn new(
-        repository: &Repository,
-        claims: Arc<Claims>,
-        level: Level,
-        dry_run: bool,
-    ) -> Result<Self> {
+    pub(super) fn new(repository: &Repository, claims: Claims, level: Level, dry_run: bool) -> Result<Self> {
         let (data_key, structure_key) = session_keys(repository, "backup")?;
         Ok(Sealer {
             claims,
@@ -92,7 +87,7 @@ impl Sealer {
         })
     }
 
-    fn with_tools<T>(&self, work: impl FnOnce(&mut Tools) -> Result<T>) -> Result<T> {
+    fn with_tools<T>(&self, work: impl FnOnce(&mut Tools) -> T) -> T {
         let pooled = self.tools.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut tools = pooled.unwrap_or_else(|| Tools {
             compressor: Compressor::new(),
@@ -106,10 +101,10 @@ impl Sealer {
     }
 
     /// Cuts one segment, or a part of it that begins at a cut, and names its chunks.
-    pub(super) fn cut(&self, params: BlockParams, data: &[u8]) -> Result<Vec<LeafEntry>> {
+    pub(super) fn cut(&self, params: BlockParams, data: &[u8]) -> Vec<LeafEntry> {
         self.with_tools(|tools| {
             cut_segment(params, &self.block_keys, data, &mut tools.scratch, &mut tools.cuts);
-            Ok(tools.cuts.iter().map(|cut| LeafEntry { len: cut.len, id: cut.id.map(Id) }).collect())
+            tools.cuts.iter().map(|cut| LeafEntry { len: cut.len, id: cut.id.map(Id) }).collect()
         })
     }
 

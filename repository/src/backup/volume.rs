@@ -126,18 +126,17 @@ fn start_unit(
             Err((offset, source)) => Err(Error::Source { name, what: "reading failed", offset, source }),
         },
     );
-    if !job.sealer.claims.must_ask() {
-        return Box::pin(async move { step.await??.done() });
-    }
-    let asks = exec.clone();
-    exec.spawn(async move {
+    let (must_ask, asks) = (job.sealer.claims.must_ask(), exec.clone());
+    let work = async move {
         let (entries, buffer, read_len) = match step.await?? {
             Step::Done(done) => return Ok(done),
             Step::Ask { entries, buffer, read_len } => (entries, buffer, read_len),
         };
         let answers = job.sealer.claims.ask(entries.iter().filter_map(|entry| entry.id)).await?;
         asks.cpu(move || job.seal(entries, buffer, read_len, &answers)).await?
-    })
+    };
+    // what has to ask goes on while the caller waits for the store
+    if must_ask { exec.spawn(work) } else { Box::pin(work) }
 }
 
 /// How far a unit came on a CPU thread.
@@ -149,15 +148,6 @@ enum Step {
         buffer: Vec<u8>,
         read_len: u64,
     },
-}
-
-impl Step {
-    fn done(self) -> Result<UnitDone> {
-        match self {
-            Step::Done(done) => Ok(done),
-            Step::Ask { .. } => Err(Error::internal("a unit that waits for an index in memory")),
-        }
-    }
 }
 
 /// A unit on its way.
@@ -202,7 +192,7 @@ impl Job {
             let sealed = Sealed { entries: hole_entries(self.params, len), ..Sealed::default() };
             return Ok(Step::Done(UnitDone { sealed, len: len as u64, read_len }));
         }
-        let entries = self.sealer.cut(self.params, &buffer)?;
+        let entries = self.sealer.cut(self.params, &buffer);
         if self.sealer.claims.must_ask() {
             return Ok(Step::Ask { entries, buffer, read_len });
         }

@@ -130,14 +130,7 @@ impl Runs {
     async fn add(&mut self, repository: &Repository, mut run: OpenRun, dead: &HashSet<PackId>) -> Result<()> {
         let mut numbers = Vec::with_capacity(run.packs().len());
         for row in run.packs() {
-            let info = PackInfo {
-                pack_id: row.pack_id,
-                class: row.class,
-                len: u64::from(row.size),
-                trailer_len: row.trailer_len,
-                sid: row.sid,
-            };
-            numbers.push((!dead.contains(&row.pack_id)).then(|| self.number(info)));
+            numbers.push((!dead.contains(&row.pack_id)).then(|| self.number(row.into())));
         }
         loop {
             let part = repository.exec().cpu(move || {

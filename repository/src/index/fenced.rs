@@ -1,7 +1,7 @@
 //! A run of which only the end was read: head, pack table, and where its blocks and filter parts lie.
 
+use super::RunFile;
 use super::load::Found;
-use super::{PackInfo, RunFile};
 use crate::cache::LocalCopy;
 use crate::error::Named;
 use crate::{Error, Repository, Result};
@@ -111,6 +111,7 @@ impl FencedRun {
                 }
                 // what is there already is not read again
                 let range = file.len - tail_len..file.len - tail.len() as u64;
+                let wanted_len = range.end - range.start;
                 let more = if is_copy {
                     let copy = copy.clone();
                     repository.exec().blocking(move || copy.read(range)).await?.map(Bytes::from)
@@ -121,6 +122,10 @@ impl FencedRun {
                     Some(more)
                 };
                 let Some(more) = more else { break };
+                if more.len() as u64 != wanted_len {
+                    let found = format!("{} bytes read, {wanted_len} expected", more.len());
+                    return Err(Error::damage(file.name(), found));
+                }
                 tail = if tail.is_empty() { more } else { Bytes::from([more, tail].concat()) };
                 let (opening, opened_file, of) = (repository.clone(), file.clone(), copy.clone());
                 let bytes = tail.clone();
@@ -279,15 +284,4 @@ fn check_fences(name: &ObjectName, head: &RunHead, blocks: &[Fence], filter: &[F
         }
     }
     Ok(())
-}
-
-/// A pack as a row of a pack table names it.
-pub(super) fn pack_info(row: &format::PackRow) -> PackInfo {
-    PackInfo {
-        pack_id: row.pack_id,
-        class: row.class,
-        len: u64::from(row.size),
-        trailer_len: row.trailer_len,
-        sid: row.sid,
-    }
 }

@@ -1,6 +1,6 @@
 //! The index of a domain for who looks ids up: in memory as far as it is small, else in its runs.
 
-use super::fenced::{FencedRun, pack_info};
+use super::fenced::FencedRun;
 use super::load::{Found, Listing, RunFile, RunStream};
 use super::open::open_run;
 use super::run_set::{Rules, RunSet, State};
@@ -262,7 +262,7 @@ fn add_whole(state: &mut State, entries: &mut Vec<Entry>, run: &Run, rules: &Rul
     let numbers: Vec<Option<u32>> = run
         .packs
         .iter()
-        .map(|row| if rules.excluded.contains(&row.pack_id) { None } else { state.number(pack_info(row)) })
+        .map(|row| if rules.excluded.contains(&row.pack_id) { None } else { state.number(row.into()) })
         .collect();
     // doubling would take up to three times as much for a moment
     entries.reserve_exact(run.entries.len());

@@ -17,6 +17,7 @@ pub(crate) use merge::{MergeLimits, MergePlan, RunInfo, merge, run_infos};
 pub(crate) use open::{OpenRun, open_run};
 pub(crate) use write::{RunWriter, pack_row};
 
+use repo_format::index::PackRow;
 use repo_format::pack::PackClass;
 use repo_format::{PackId, SnapshotId};
 
@@ -33,6 +34,19 @@ pub struct PackInfo {
     pub trailer_len: u32,
     /// The session that wrote it.
     pub sid: SnapshotId,
+}
+
+/// As a row of a pack table names it.
+impl From<&PackRow> for PackInfo {
+    fn from(row: &PackRow) -> Self {
+        PackInfo {
+            pack_id: row.pack_id,
+            class: row.class,
+            len: row.size.into(),
+            trailer_len: row.trailer_len,
+            sid: row.sid,
+        }
+    }
 }
 
 /// One location of an id.

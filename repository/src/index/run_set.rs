@@ -1,6 +1,6 @@
 //! Runs that are too large for memory: ids are looked up by fence, filter and block, and by what is near.
 
-use super::fenced::{FencedRun, Piece, pack_info};
+use super::fenced::{FencedRun, Piece};
 use super::load::{RunStream, list_runs};
 use super::near::Near;
 use super::pieces::{Pieces, Want};
@@ -85,7 +85,7 @@ impl State {
         let mut numbers = Vec::with_capacity(run.packs.len());
         for row in &run.packs {
             let counts = !rules.excluded.contains(&row.pack_id);
-            numbers.push(if counts { self.number(pack_info(row)) } else { None });
+            numbers.push(if counts { self.number(row.into()) } else { None });
         }
         self.lowest_built = self.lowest_built.min(run.head.built);
         self.entry_count = self.entry_count.saturating_add(run.head.entry_count);

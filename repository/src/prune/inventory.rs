@@ -164,13 +164,7 @@ impl Inventory {
         let next = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
         let number = *self.numbers.entry(row.pack_id).or_insert(next);
         if number == next {
-            self.packs.push(PackInfo {
-                pack_id: row.pack_id,
-                class: row.class,
-                len: u64::from(row.size),
-                trailer_len: row.trailer_len,
-                sid: row.sid,
-            });
+            self.packs.push(row.into());
         }
         number
     }

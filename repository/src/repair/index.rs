@@ -89,15 +89,7 @@ impl Gathered {
         let mut numbers = Vec::with_capacity(run.packs.len());
         for row in &run.packs {
             let is_dead = view.dead.contains(&row.pack_id);
-            numbers.push((!is_dead).then(|| {
-                self.number(PackInfo {
-                    pack_id: row.pack_id,
-                    class: row.class,
-                    len: u64::from(row.size),
-                    trailer_len: row.trailer_len,
-                    sid: row.sid,
-                })
-            }));
+            numbers.push((!is_dead).then(|| self.number(row.into())));
         }
         for entry in &run.entries {
             if let Some(Some(pack)) = numbers.get(entry.pack as usize) {
