@@ -33,6 +33,11 @@ impl BlockKeys {
         Self { block: *block, block_words, chunk: *chunk, zero_hash, platform: Platform::detect() }
     }
 
+    /// The hash of a block of zeros.
+    pub(crate) fn zero_hash(&self) -> [u8; 32] {
+        self.zero_hash
+    }
+
     /// Appends the hash of each block of `bytes`, and whether it is all zeros, to the two lists.
     pub(crate) fn hash_blocks(&self, bytes: &[u8], hashes: &mut Vec<[u8; 32]>, zeros: &mut Vec<bool>) {
         let (blocks, tail) = bytes.as_chunks::<BLOCK_LEN>();

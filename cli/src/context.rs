@@ -80,9 +80,10 @@ impl Context {
         driver: Arc<dyn Driver>,
         credential: &Credential,
     ) -> Result<Repository, Failure> {
-        let work = Repository::open(driver, &self.exec, &self.env, credential);
+        let folder = self.cache_folder();
+        let work = Repository::open_near(driver, &self.exec, &self.env, credential, folder.as_deref());
         let repository = self.exec.unless_cancelled(work).await?;
-        if let Some(folder) = self.cache_folder()
+        if let Some(folder) = folder
             && !repository.keep_copies(&folder, CACHE_LEN_MAX)
         {
             // no copies cost requests, nothing else

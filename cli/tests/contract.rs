@@ -57,6 +57,7 @@ fn a_backup_comes_back() {
         "snapshot_id",
         "store_requests",
         "volumes",
+        "volumes_by_ranges",
         "volumes_unchanged",
     ];
     assert_eq!(fields(&summary), contract);

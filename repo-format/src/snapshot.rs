@@ -179,6 +179,9 @@ pub struct VolumeStats {
     pub scan: Option<String>,
     /// Why it was read so.
     pub reason: Option<String>,
+    /// Backups, this one included, since the volume was last read as a whole: they trusted what they were told of
+    /// its changes.
+    pub partial_scans: u32,
 }
 
 /// A volume and the root of its map.

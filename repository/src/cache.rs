@@ -5,6 +5,9 @@
 //! asked for here never fails: no copy is always an answer.
 
 mod folder;
+mod hint;
+
+pub(crate) use hint::SlotHint;
 
 use folder::Folder;
 use repo_format::PackId;
@@ -25,7 +28,7 @@ const OBJECT_LEN_MAX: u64 = repo_format::limits::PACK_LEN_MAX;
 pub(crate) enum Kind {
     /// Index runs.
     Run,
-    /// Trailers of packs.
+    /// Trailers of packs, and map pages.
     Pack,
 }
 

@@ -1,5 +1,6 @@
 //! Opening: from a credential to the keys, from the keys to the newest valid config.
 
+use crate::cache::SlotHint;
 use crate::error::Named;
 use crate::store::Driver;
 use crate::{Credential, Env, Error, ErrorKind, Exec, Repository, Result, Store};
@@ -10,6 +11,7 @@ use repo_format::layout::{CONFIG_PREFIX, ObjectName, SLOT_PREFIX};
 use repo_format::limits::PASSWORD_SLOT_COUNT_MAX;
 use repo_format::sealed::{self, Binding, Class};
 use repo_format::{ErrorKind as FormatKind, SlotId};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Slots looked at: planted ones cost a request each, no more.
@@ -27,28 +29,45 @@ impl Repository {
         env: &Env,
         credential: &Credential,
     ) -> Result<Self> {
+        Self::open_near(driver, exec, env, credential, None).await
+    }
+
+    /// As [`open`](Self::open), with a folder that remembers which slot a key file has opened: fewer requests.
+    pub async fn open_near(
+        driver: Arc<dyn Driver>,
+        exec: &Exec,
+        env: &Env,
+        credential: &Credential,
+        folder: Option<&Path>,
+    ) -> Result<Self> {
         let store = Store::new(driver, exec.clone(), env.clone());
+        let hint = match (folder, credential) {
+            (Some(folder), Credential::KeyFile(secret)) => Some(SlotHint::of(folder, store.url(), secret)),
+            _ => None,
+        };
         let configs = config_numbers(&store).await?;
         if configs.is_empty() {
             return Err(Error::NoRepository { url: store.url().to_owned() });
         }
+        let assemble = |slot_id, bundle, config| {
+            Repository::assemble(store.clone(), exec.clone(), env.clone(), (slot_id, bundle), config)
+        };
+        if let Some(hint) = &hint
+            && let Some((slot_id, bundle, config)) = by_hint(&store, exec, credential, hint, &configs).await?
+        {
+            return assemble(slot_id, bundle, config);
+        }
         let slots = read_slots(&store, credential).await?;
         let mut failure = None;
         for slot in &slots.candidates {
-            let opened = exec.cpu({
-                let (slot, credential) = (slot.clone(), credential.clone());
-                move || slot.open(credential.borrow())
-            });
-            match opened.await? {
+            match open_slot(exec, slot, credential).await? {
                 Ok(bundle) => match newest_config(&store, &configs, &bundle).await {
                     Ok(config) => {
-                        return Repository::assemble(
-                            store,
-                            exec.clone(),
-                            env.clone(),
-                            (slot.slot_id, bundle),
-                            config,
-                        );
+                        if let Some(hint) = hint {
+                            let slot_id = slot.slot_id;
+                            exec.blocking(move || hint.write(slot_id)).await?;
+                        }
+                        return assemble(slot.slot_id, bundle, config);
                     }
                     // a slot of another repository, planted or left over from an init that failed
                     Err(error) if error.kind() == ErrorKind::WrongKey => drop(failure.get_or_insert(error)),
@@ -75,6 +94,35 @@ impl Repository {
             }),
         }
     }
+}
+
+async fn open_slot(
+    exec: &Exec,
+    slot: &SealedSlot,
+    credential: &Credential,
+) -> Result<repo_format::Result<Bundle>> {
+    let (slot, credential) = (slot.clone(), credential.clone());
+    exec.cpu(move || slot.open(credential.borrow())).await
+}
+
+/// Opens by the slot that is said to have opened before; nothing unless all of it is as it was.
+async fn by_hint(
+    store: &Store,
+    exec: &Exec,
+    credential: &Credential,
+    hint: &SlotHint,
+    configs: &[u64],
+) -> Result<Option<(SlotId, Bundle, Config)>> {
+    let reads = hint.clone();
+    let Some(slot_id) = exec.blocking(move || reads.read()).await? else { return Ok(None) };
+    let Some(object) = store.get(&ObjectName::Slot(slot_id)).await? else { return Ok(None) };
+    let slot = match SealedSlot::parse(slot_id, &object) {
+        Ok(slot) if slot.kind == credential.borrow().kind() => slot,
+        _ => return Ok(None),
+    };
+    let Ok(bundle) = open_slot(exec, &slot, credential).await? else { return Ok(None) };
+    let config = newest_config(store, configs, &bundle).await;
+    Ok(config.ok().map(|config| (slot_id, bundle, config)))
 }
 
 fn wrong_key(store: &Store, credential: &Credential, tried: usize) -> Error {

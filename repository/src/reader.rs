@@ -272,7 +272,7 @@ impl Reader {
             let mut retry = Vec::new();
             for fetch in coalesce(std::mem::take(&mut wanted)) {
                 self.exec_check()?;
-                let fetched = match self.fetch(&fetch.name, fetch.range.clone()).await {
+                let fetched = match self.fetch_near(&fetch, &mut tools).await {
                     Err(error) if error.kind() != ErrorKind::Damage => return Err(error),
                     other => other,
                 };
@@ -301,6 +301,30 @@ impl Reader {
             wanted = retry;
         }
         Ok((out, failures))
+    }
+
+    /// As [`fetch`](Self::fetch); of map packs from a copy if all the records open that it is read for.
+    async fn fetch_near(&self, fetch: &Fetch, tools: &mut Decompressor) -> Result<Bytes> {
+        let pack = fetch.records.first().filter(|(_, location)| location.class == PackClass::Map);
+        let copies = self.repository.copies();
+        let copy = match pack {
+            Some((_, location)) if copies.is_kept() => copies.of(Kind::Pack, location.pack_id),
+            _ => return self.fetch(&fetch.name, fetch.range.clone()).await,
+        };
+        let (exec, reads, range) = (self.repository.exec(), copy.clone(), fetch.range.clone());
+        if let Some(bytes) = exec.blocking(move || reads.read(range)).await?.map(Bytes::from) {
+            let opens = |(_, location): &(usize, Location)| {
+                let sealed = slice(&bytes, &fetch.range, location)?;
+                self.open(location, sealed, tools, &mut Vec::new())
+            };
+            if fetch.records.iter().map(opens).all(|opened| opened.is_ok()) {
+                return Ok(bytes);
+            }
+        }
+        let bytes = self.fetch(&fetch.name, fetch.range.clone()).await?;
+        let (kept, offset) = (bytes.clone(), fetch.range.start);
+        exec.blocking(move || copy.write(offset, &kept)).await?;
+        Ok(bytes)
     }
 
     /// Where else a record may be read, of which the copy at `tried` is bad.

@@ -13,6 +13,7 @@ mod mutants;
 mod one;
 mod prune;
 mod races;
+mod ranges;
 mod repair;
 mod repair_foreign;
 mod repair_records;

@@ -11,6 +11,7 @@ mod life;
 mod network;
 mod one;
 mod orlop;
+mod ranges;
 mod repair;
 mod secrets;
 mod unfit;

@@ -20,10 +20,12 @@
 //! keys, parameters and the segment's bytes.
 
 mod params;
+mod recut;
 
 use core::ops::Range;
 
 pub use params::{BlockParams, MAX_BLOCKS, ParamsError, SEGMENT_FACTOR};
+pub use recut::{Recut, RecutEntry};
 
 use crate::{BLOCK_LEN, BlockKeys};
 
@@ -68,6 +70,7 @@ pub fn cut_segment(
             byte_len: bytes.len(),
             hashes: &scratch.hashes,
             zeros: &scratch.zeros,
+            at_end: true,
             id_input: &mut scratch.id_input,
             out,
         };
@@ -79,13 +82,15 @@ pub fn cut_segment(
     }
 }
 
-/// One segment whose blocks are hashed; ranges count its blocks.
+/// A segment, or a part of one, whose blocks are hashed; ranges count its blocks.
 struct Cutter<'a> {
     params: BlockParams,
     keys: &'a BlockKeys,
     byte_len: usize,
     hashes: &'a [[u8; 32]],
     zeros: &'a [bool],
+    /// The segment ends here: so few zeros as one block are a hole.
+    at_end: bool,
     id_input: &'a mut Vec<u8>,
     out: &'a mut Vec<Cut>,
 }
@@ -123,8 +128,11 @@ impl Cutter<'_> {
         loop {
             let start = end + run_len(&self.zeros[end..], false);
             end = start + run_len(&self.zeros[start..], true);
-            if end == count || end - start >= self.params.min() as usize {
-                return start..end;
+            let is_hole = end - start >= self.params.min() as usize || self.at_end && end == count;
+            match (is_hole, end == count) {
+                (true, _) => return start..end,
+                (false, true) => return count..count,
+                (false, false) => {}
             }
         }
     }

@@ -4,6 +4,7 @@ use super::{LabelArg, VolumeArg};
 use crate::text::parse_instant;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use repository::backup::ChangedRanges;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -15,6 +16,7 @@ Examples:
   orlop backup --volume shop/data=/srv/data.img
   orlop backup --volume shop/data=/dev/vg0/snap --manifests shop/ --name nightly --label tier=gold
   pg_dump shop | orlop backup --volume shop/dump=-
+  orlop backup --volume shop/data=/dev/vg0/snap --changed-ranges changed.json
   orlop backup --volume shop/data=/srv/data.img --dry-run";
 
 /// Bytes of a group at most: what the format allows for names.
@@ -78,6 +80,12 @@ pub(crate) struct BackupArgs {
     /// Compare with this snapshot instead of the newest one of each volume
     #[arg(long, value_name = "ID")]
     pub(crate) parent: Option<String>,
+    /// Read only what changed, as a JSON file says: {"base": SNAPSHOT, "volumes": {NAME: [[offset, length], ...]}}
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["parent", "force_read"])]
+    pub(crate) changed_ranges: Option<PathBuf>,
+    /// How many blocks of 4096 bytes that should not have changed are compared with the base
+    #[arg(long, value_name = "N", requires = "changed_ranges", default_value_t = ChangedRanges::AUDIT_BLOCKS)]
+    pub(crate) audit_blocks: u32,
     /// Read files again that look unchanged
     #[arg(long)]
     pub(crate) force_read: bool,

@@ -1,9 +1,10 @@
 //! `backup`: volumes and manifests become one snapshot.
 
+use super::changed::ChangedFile;
 use super::select;
 use crate::args::{BackupArgs, Compression, VolumeArg, twice};
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::text;
 use k8s_source::manifest::{self, Limits};
 use repository::backup::{
@@ -25,6 +26,7 @@ struct Summary {
     parent_id: Option<String>,
     volumes: u64,
     volumes_unchanged: u64,
+    volumes_by_ranges: u64,
     manifests: u64,
     bytes_scanned: u64,
     bytes_read: u64,
@@ -41,6 +43,10 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
     let labels = labels(&args)?;
     // all that can be wrong with the inputs is found before the repository is opened
     let volumes = volumes(&args.volumes)?;
+    let changed = match &args.changed_ranges {
+        Some(path) => Some(ChangedFile::read(path, &args.volumes)?),
+        None => None,
+    };
     let manifests = context.exec.blocking({
         let paths = args.manifests.clone();
         move || manifests(&paths)
@@ -51,6 +57,10 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
         Some(spec) => Parent::Snapshot(select::one(context, &repository, spec, Filter::default()).await?.id),
         None => Parent::Newest,
     };
+    let changed = match changed {
+        Some(file) => Some(file.resolve(context, &repository, args.audit_blocks).await?),
+        None => None,
+    };
     let request = BackupRequest {
         volumes,
         manifests,
@@ -59,6 +69,7 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
         labels,
         time_ms: args.time,
         parent,
+        changed,
         force_read: args.force_read,
         compression: match args.compression {
             Compression::Auto => CompressionLevel::Auto,
@@ -71,7 +82,18 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
     let (progress, display) = context.progress();
     let result = backup(&repository, request, &progress).await;
     drop(display);
-    told(context, &result?, repository.store().stats().requests)
+    let report = result?;
+    for note in &report.notes {
+        context.output.warn(&format!("volume {}: {}", note.volume, note.text));
+    }
+    told(context, &report, repository.store().stats().requests)?;
+    match report.notes.iter().filter(|note| note.is_fault).count() as u64 {
+        0 => Ok(()),
+        n => {
+            let what = format!("{} differed from what was said to be unchanged", text::count(n, "volume"));
+            Err(Failure::Said(Exit::Partial, what))
+        }
+    }
 }
 
 fn labels(args: &BackupArgs) -> Result<BTreeMap<String, String>, Failure> {
@@ -127,6 +149,7 @@ fn told(context: &Context, report: &BackupReport, store_requests: u64) -> Result
             parent_id: report.parent_id.map(|id| id.to_string()),
             volumes: report.volumes,
             volumes_unchanged: report.volumes_unchanged,
+            volumes_by_ranges: report.volumes_by_ranges,
             manifests: report.manifests,
             bytes_scanned: report.bytes_scanned,
             bytes_read: report.bytes_read,

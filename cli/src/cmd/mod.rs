@@ -2,6 +2,7 @@
 
 mod backup;
 mod cat;
+mod changed;
 mod check;
 mod diff;
 mod document;

@@ -73,6 +73,27 @@ impl Place {
         self.span
     }
 
+    /// Level of the page: 0 for a leaf. None where only the page tells: at the root of a stream's map.
+    pub fn level(&self) -> Option<u8> {
+        self.level
+    }
+
+    /// The places under a hole that stands here, each a hole again: for who changes some of it. None under a leaf,
+    /// or in a stream, which has no holes.
+    pub fn under_hole(&self) -> Vec<Child> {
+        let (Shape::Volume { segment_len }, Some(level @ 1..)) = (self.shape, self.level) else {
+            return Vec::new();
+        };
+        let full = full_span(segment_len, level - 1);
+        let count = self.span.div_ceil(full);
+        let child = |n: u64| {
+            let span = full.min(self.span - n * full);
+            let last = self.last && n + 1 == count;
+            Child { id: Id::ZERO, place: Place { span, level: Some(level - 1), last, ..*self } }
+        };
+        (0..count).map(child).collect()
+    }
+
     /// Reads a page and checks all that its place demands.
     pub fn parse(&self, bytes: &[u8]) -> Result<Page> {
         let page = parse_page(bytes)?;
@@ -184,7 +205,7 @@ pub(super) fn segment_count(segment_len: u64, volume_len: u64) -> Result<u64> {
 }
 
 /// Bytes under a full page of this level.
-fn full_span(segment_len: u64, level: u8) -> u64 {
+pub(super) fn full_span(segment_len: u64, level: u8) -> u64 {
     (limits::VOLUME_FANOUT as u64).saturating_pow(level.into()).saturating_mul(segment_len)
 }
 

@@ -103,6 +103,31 @@ fn build_volume(kinds: &[u8], volume_len: u64, reuse: bool) -> (Id, Store, Vec<L
     (root, store, all)
 }
 
+/// Builds a map again from its subtrees, going down where the hash of `seed` and the place says so.
+fn again(store: &Store, root: Id, place: Place, seed: u64) -> (Id, Vec<EncodedPage>) {
+    let mut builder = VolumeMapBuilder::new(key(), SEGMENT_LEN, place.span()).unwrap();
+    let (mut open, mut offset, mut pages) = (vec![Child { id: root, place }], 0, Vec::new());
+    while let Some(Child { id, place }) = open.pop() {
+        let level = place.level().unwrap();
+        let goes_down = chunk_id(seed ^ (offset << 8) ^ u64::from(level)).0[0] < 160;
+        if !goes_down || level == 0 {
+            offset += place.span();
+            pages.extend(builder.push_subtree(level, place.span(), id).unwrap());
+            continue;
+        }
+        let children = match store.0.get(&id).map(|page| place.parse(page).unwrap()) {
+            None => place.under_hole(),
+            Some(Page::Inner(children)) => children,
+            Some(Page::Leaf(_)) => panic!("a leaf of level {level}"),
+        };
+        assert_eq!(children.iter().map(|child| child.place.span()).sum::<u64>(), place.span());
+        open.extend(children.into_iter().rev());
+    }
+    let (root, last) = builder.finish().unwrap();
+    pages.extend(last);
+    (root, pages)
+}
+
 fn merged_holes(entries: &[LeafEntry]) -> Vec<(u64, Option<Id>)> {
     let mut out: Vec<(u64, Option<Id>)> = Vec::new();
     for entry in entries {
@@ -122,6 +147,7 @@ proptest! {
         hole_runs in prop::collection::vec((0usize..4200, 1usize..300), 0..4),
         short in 0u64..SEGMENT_LEN,
         reuse in any::<bool>(),
+        seed in any::<u64>(),
     ) {
         let mut kinds: Vec<u8> = (0..count).map(|n| 1 + (n % 2) as u8).collect();
         for (at, len) in hole_runs {
@@ -137,6 +163,12 @@ proptest! {
             prop_assert_eq!(merged_holes(&read), merged_holes(&all));
         }
         prop_assert_eq!(root, build_volume(&kinds, volume_len, !reuse).0);
+        if volume_len > 0 {
+            let place = Place::volume_root(SEGMENT_LEN, volume_len).unwrap();
+            let (same, pages) = again(&store, root, place, seed);
+            prop_assert_eq!(same, root);
+            prop_assert!(pages.iter().all(|page| store.0.get(&page.id) == Some(&page.bytes)));
+        }
     }
 
     #[test]
@@ -300,6 +332,17 @@ fn builders_refuse_what_does_not_fit() {
     assert_eq!(builder.next_span(), 1);
     builder.push_segment(&[LeafEntry { len: 1, id: Some(chunk_id(1)) }]).unwrap();
     assert!(builder.push_page(Id::ZERO).is_err());
+    let mut builder = VolumeMapBuilder::new(key(), SEGMENT_LEN, 130 * SEGMENT_LEN).unwrap();
+    assert!(builder.push_subtree(1, 63 * SEGMENT_LEN, chunk_id(1)).is_err(), "not all of it");
+    assert!(
+        builder.push_subtree(0, 0, chunk_id(1)).is_err() && builder.push_subtree(15, 1, chunk_id(1)).is_err()
+    );
+    builder.push_subtree(1, 64 * SEGMENT_LEN, chunk_id(1)).unwrap();
+    builder.push_page(chunk_id(2)).unwrap();
+    assert!(builder.push_subtree(1, 64 * SEGMENT_LEN, chunk_id(3)).is_err(), "begins elsewhere");
+    let mut builder = VolumeMapBuilder::new(key(), SEGMENT_LEN, SEGMENT_LEN + 1).unwrap();
+    builder.push_page(Id::ZERO).unwrap();
+    builder.push_page(Id::ZERO).unwrap();
     assert!(builder.finish().is_ok());
     assert!(VolumeMapBuilder::new(key(), SEGMENT_LEN, 1).unwrap().finish().is_err());
     assert!(StreamMapBuilder::new(key()).push_chunk(0, chunk_id(1)).is_err());

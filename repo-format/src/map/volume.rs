@@ -1,7 +1,7 @@
 //! Builds the map of a volume, one segment after the other.
 
 use super::page::{EncodedPage, InnerEntry, LeafEntry, PageKey, encode_inner, encode_leaf};
-use super::place::{check_segment_len, check_volume_leaf, segment_count};
+use super::place::{check_segment_len, check_volume_leaf, full_span, segment_count};
 use crate::{Error, Id, Result, limits};
 
 /// Takes segments in order and gives the pages to store, in memory of 64 entries per level.
@@ -59,6 +59,30 @@ impl VolumeMapBuilder {
         }
         self.rest_len -= span;
         self.push_child(0, InnerEntry { span, id })?;
+        Ok(std::mem::take(&mut self.ready))
+    }
+
+    /// The next segments as a page of `level` that is stored already, or [`Id::ZERO`] for a hole: for a subtree that
+    /// did not change since a parent. It must begin where a page of this level begins, and cover what that covers:
+    /// `span` bytes. Gives the higher pages that are now finished.
+    pub fn push_subtree(&mut self, level: u8, span: u64, id: Id) -> Result<Vec<EncodedPage>> {
+        let full = |level: usize| full_span(self.segment_len, u8::try_from(level).unwrap_or(u8::MAX));
+        let level = usize::from(level);
+        let begins = self.levels.iter().take(level).all(|below| below.pending.is_empty());
+        let below = self.levels.get(level.wrapping_sub(1)).map_or(0, |below| below.page_count);
+        let is_full = span == full(level).min(self.rest_len) && span > 0;
+        if !(begins && below.is_multiple_of(limits::VOLUME_FANOUT as u64) && is_full) {
+            return Err(Error::Invalid { what: "volume map", rule: "has no such page next" });
+        }
+        let counts: Vec<u64> = (0..level).map(|below| span.div_ceil(full(below))).collect();
+        if self.levels.len() < level {
+            self.levels.resize_with(level, Level::default);
+        }
+        for (below, count) in self.levels.iter_mut().zip(counts) {
+            below.page_count += count;
+        }
+        self.rest_len -= span;
+        self.push_child(level, InnerEntry { span, id })?;
         Ok(std::mem::take(&mut self.ready))
     }
 

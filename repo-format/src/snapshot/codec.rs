@@ -266,6 +266,7 @@ fn encode_stats(stats: &VolumeStats) -> Map {
     map.set("bytes_stored", stats.bytes_stored);
     map.set("chunks_new", stats.chunks_new).set("chunks_reused", stats.chunks_reused);
     map.set_opt("scan", stats.scan.as_deref()).set_opt("reason", stats.reason.as_deref());
+    map.set_opt("partial_scans", (stats.partial_scans > 0).then_some(u64::from(stats.partial_scans)));
     map
 }
 
@@ -278,5 +279,15 @@ fn parse_stats(mut map: Map) -> Result<VolumeStats> {
         chunks_reused: map.uint("chunks_reused")?,
         scan: map.opt("scan", Value::into_text)?,
         reason: map.opt("reason", Value::into_text)?,
+        partial_scans: parse_partial_scans(&mut map)?,
     })
+}
+
+/// Absent for none, so that there is one way to say it.
+fn parse_partial_scans(map: &mut Map) -> Result<u32> {
+    let what = "count of partial scans";
+    let Some(count) = map.opt("partial_scans", |value, what| value.into_uint(what))? else { return Ok(0) };
+    Error::check_limit(what, count, u32::MAX.into())?;
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    if count > 0 { Ok(count) } else { Err(Error::Rule { what, rule: "is zero and should be absent" }) }
 }

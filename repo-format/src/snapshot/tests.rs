@@ -22,6 +22,7 @@ fn full() -> Snapshot {
             chunks_reused: 5,
             scan: Some("changed".into()),
             reason: Some("parent is final".into()),
+            partial_scans: 0,
         },
     };
     let stream = Volume {

@@ -4,6 +4,8 @@
 //! [`commit`]; the letters are those of `docs/design.md`.
 
 mod adopt;
+mod audit;
+mod blocks;
 mod catalogue;
 mod claims;
 mod commit;
@@ -11,6 +13,7 @@ mod level;
 mod mend;
 pub(crate) mod packer;
 mod parent;
+mod ranges;
 mod request;
 mod sealer;
 mod session;
@@ -21,16 +24,18 @@ mod volume;
 pub(crate) use sealer::session_keys;
 pub(crate) use volume::unit_len;
 
-pub use request::{BackupReport, BackupRequest, CompressionLevel, ManifestInput, Parent, VolumeInput};
+pub use request::{
+    BackupReport, BackupRequest, ChangedRanges, CompressionLevel, ManifestInput, Parent, VolumeInput,
+    VolumeNote,
+};
 
 use crate::progress::Progress;
-use crate::source::{BlockSource, ChangeToken, VolumeSource};
+use crate::source::VolumeSource;
 use crate::{Error, ErrorKind, Repository, Result};
-use chunker::blocks::BlockParams;
 use commit::Commit;
-use parent::{LeafIds, Parents};
+use parent::Parents;
 use repo_format::snapshot::{
-    CatalogueRoot, ChangedSource, Chunker, Snapshot, Volume, VolumeMode, VolumeStats,
+    CatalogueRoot, Chunker, ItemError, Snapshot, SnapshotStatus, Volume, VolumeMode,
 };
 use session::Session;
 use std::collections::HashSet;
@@ -109,6 +114,12 @@ fn check_request(request: &BackupRequest) -> Result<()> {
             return usage(format!("volume {:?} is named twice", volume.name));
         }
     }
+    for name in request.changed.iter().flat_map(|changed| changed.volumes.keys()) {
+        let is_block = |volume: &VolumeInput| matches!(volume.source, VolumeSource::Blocks(_));
+        if !request.volumes.iter().any(|volume| volume.name == *name && is_block(volume)) {
+            return usage(format!("changed ranges of {name:?}, which is no image or device of this backup"));
+        }
+    }
     let rising = request.manifests.windows(2).all(|pair| matches!(pair, [a, b] if a.path < b.path));
     if rising { Ok(()) } else { usage("manifests are not in rising order of path, each once".into()) }
 }
@@ -122,7 +133,7 @@ async fn run(
     let repository = session.repository.clone();
     session.progress.phase("reading");
     let block_names: Vec<&str> = request.volumes.iter().map(|volume| volume.name.as_str()).collect();
-    let parents = Parents::find(&repository, &session.gc, &request.parent, &block_names).await?;
+    let parents = Parents::find(&repository, &session.gc, request, &block_names).await?;
     for volume in &request.volumes {
         if let VolumeSource::Blocks(source) = &volume.source {
             session.progress.add_total(source.byte_len());
@@ -132,9 +143,14 @@ async fn run(
     for input in &mut request.volumes {
         let volume = match &mut input.source {
             VolumeSource::Blocks(source) => {
-                let source = source.clone();
-                let parent = parents.of(&input.name);
-                blocks(session, &input.name, source, parent, request.force_read, started_ms).await?
+                let asked = blocks::Asked {
+                    name: &input.name,
+                    source: source.clone(),
+                    parent: parents.of(&input.name),
+                    changed: request.changed.as_ref(),
+                    force_read: request.force_read,
+                };
+                asked.backup(session, started_ms).await?
             }
             VolumeSource::Stream(reader) => {
                 let reader = std::mem::replace(reader, Box::new(std::io::empty()));
@@ -182,77 +198,12 @@ fn describe(snapshot: &mut Snapshot, request: &BackupRequest, session: &mut Sess
     snapshot.name = (!request.name.is_empty()).then(|| request.name.clone());
     snapshot.labels = request.labels.clone();
     snapshot.tool = request.tool.clone();
+    for note in session.report.notes.iter().filter(|note| note.is_fault) {
+        snapshot.status = SnapshotStatus::Partial;
+        snapshot.errors.push(ItemError { item: note.volume.clone(), message: note.text.clone() });
+    }
     snapshot.parent = session.parents.first().copied();
     session.report.parent_id = snapshot.parent;
-}
-
-/// Backs up an image or a device, or takes the parent's map where nothing has changed.
-async fn blocks(
-    session: &mut Session,
-    name: &str,
-    source: Arc<dyn BlockSource>,
-    parent: Option<&Arc<Snapshot>>,
-    force_read: bool,
-    started_ms: u64,
-) -> Result<Volume> {
-    let size = source.byte_len();
-    let found = parent.and_then(|p| p.volumes.iter().find(|v| v.name == name).map(|v| (p.sid, v)));
-    let found = found.filter(|(_, volume)| matches!(volume.chunker, Chunker::Blocks { .. }));
-    let params = block_params(session, found.map(|(_, volume)| volume), size)?;
-    let chunker = Chunker::Blocks { min: params.min(), avg: params.avg(), max: params.max() };
-    let mut volume = Volume {
-        name: name.to_owned(),
-        uid: None,
-        size,
-        mode: if source.is_device() { VolumeMode::Block } else { VolumeMode::File },
-        storage_class: None,
-        chunker,
-        root: repo_format::Id::ZERO,
-        changed: None,
-        stats: VolumeStats::default(),
-    };
-    let usable = found.filter(|(_, parent)| parent.chunker == chunker);
-    if let Some((sid, parent)) = usable {
-        session.use_parent(sid);
-        let token = source.change_token().map(changed_source);
-        if !force_read && parent.size == size && token.is_some() && token == parent.changed {
-            volume.root = parent.root;
-            volume.changed = token;
-            volume.stats.scan = Some("unchanged".into());
-            session.report.volumes_unchanged += 1;
-            session.progress.add_done(size);
-            return Ok(volume);
-        }
-    }
-    let leaves = match usable {
-        Some((_, parent)) => {
-            let index = session.sealer.claims.index();
-            LeafIds::of(&session.repository, index, parent.root, params.segment_len(), parent.size)?
-        }
-        None => LeafIds::none(),
-    };
-    let before = session.report.clone();
-    volume.root = volume::backup_blocks(session, name, source.clone(), params, leaves).await?;
-    let token = source.finish(started_ms).map_err(|cause| Error::Source {
-        name: name.to_owned(),
-        what: "reading",
-        offset: size,
-        source: cause,
-    })?;
-    volume.changed = token.map(changed_source);
-    volume.stats = stats_since(&before, &session.report, "full");
-    Ok(volume)
-}
-
-/// A volume's chain keeps its parameters; a new one takes those of its size.
-fn block_params(session: &Session, parent: Option<&Volume>, size: u64) -> Result<BlockParams> {
-    let row = session.repository.config().chunking.params_for(size).copied();
-    let (min, avg, max) = match (parent.map(|volume| volume.chunker), row) {
-        (Some(Chunker::Blocks { min, avg, max }), _) => (min, avg, max),
-        (_, Some(row)) => (row.min, row.avg, row.max),
-        _ => return Err(Error::internal("a chunking table without an end")),
-    };
-    BlockParams::new(min, avg, max).map_err(|e| Error::damage("config", e.to_string()))
 }
 
 async fn stream(session: &mut Session, name: &str, reader: Box<dyn std::io::Read + Send>) -> Result<Volume> {
@@ -267,22 +218,6 @@ async fn stream(session: &mut Session, name: &str, reader: Box<dyn std::io::Read
         chunker: Chunker::FastCdc,
         root,
         changed: None,
-        stats: stats_since(&before, &session.report, "full"),
+        stats: blocks::stats_since(&before, &session.report, "full"),
     })
-}
-
-fn changed_source(token: ChangeToken) -> ChangedSource {
-    ChangedSource { driver: token.driver, handle: token.handle, id: token.id.into_bytes() }
-}
-
-fn stats_since(before: &BackupReport, now: &BackupReport, scan: &str) -> VolumeStats {
-    VolumeStats {
-        bytes_read: now.bytes_read - before.bytes_read,
-        bytes_new: now.bytes_new - before.bytes_new,
-        bytes_stored: now.bytes_stored - before.bytes_stored,
-        chunks_new: now.chunks_new - before.chunks_new,
-        chunks_reused: now.chunks_reused - before.chunks_reused,
-        scan: Some(scan.to_owned()),
-        reason: None,
-    }
 }

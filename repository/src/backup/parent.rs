@@ -1,6 +1,6 @@
 //! Which earlier snapshot a volume is compared with, and the ids of its map's leaf pages.
 
-use super::request::Parent;
+use super::request::{BackupRequest, Parent};
 use crate::error::Named;
 use crate::gc::GcView;
 use crate::index::Known;
@@ -29,15 +29,26 @@ impl Parents {
         self.by_volume.get(volume)
     }
 
-    /// Step c1: the newest FINAL of each volume that has no forget marker and is not forgotten.
+    /// Step c1: the base of changed ranges, else the newest FINAL of each volume that has no forget marker and is not
+    /// forgotten.
     pub(super) async fn find(
         repository: &Repository,
         gc: &GcView,
-        wanted: &Parent,
+        request: &BackupRequest,
         volumes: &[&str],
     ) -> Result<Self> {
         let mut parents = Parents::default();
         let unusable = unusable(repository, gc).await?;
+        if let Some((changed, base)) = request.changed.as_ref().and_then(|c| Some((c, c.base?)))
+            && !unusable.contains(&base)
+            && let Some(snapshot) = read_final(repository, base).await?.map(Arc::new)
+        {
+            for volume in snapshot.volumes.iter().filter(|volume| changed.volumes.contains_key(&volume.name))
+            {
+                parents.by_volume.insert(volume.name.clone(), snapshot.clone());
+            }
+        }
+        let wanted = &request.parent;
         if let Parent::Snapshot(sid) = wanted {
             let found = if unusable.contains(sid) { None } else { read_final(repository, *sid).await? };
             let snapshot = Arc::new(found.ok_or_else(|| Error::Usage {
@@ -45,12 +56,12 @@ impl Parents {
             })?);
             for volume in volumes {
                 if snapshot.volumes.iter().any(|v| v.name == *volume) {
-                    parents.by_volume.insert((*volume).to_owned(), snapshot.clone());
+                    parents.by_volume.entry((*volume).to_owned()).or_insert_with(|| snapshot.clone());
                 }
             }
             return Ok(parents);
         }
-        if volumes.is_empty() {
+        if volumes.iter().all(|volume| parents.by_volume.contains_key(*volume)) {
             return Ok(parents);
         }
         let listed = repository.store().list(SNAPSHOT_PREFIX).await?;
@@ -59,7 +70,7 @@ impl Parents {
             _ => None,
         });
         for sid in sids.take(LOOK_BACK) {
-            if parents.by_volume.len() == volumes.len() {
+            if volumes.iter().all(|volume| parents.by_volume.contains_key(*volume)) {
                 break;
             }
             let Some(snapshot) = read_final(repository, sid).await?.map(Arc::new) else { continue };

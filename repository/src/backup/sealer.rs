@@ -5,13 +5,14 @@ use super::level::Level;
 use super::packer::Batch;
 use crate::error::Named;
 use crate::{Env, Exec, Repository, Result};
-use chunker::blocks::{BlockParams, Cut, Scratch, cut_segment};
+use chunker::blocks::{BlockParams, Cut, Recut, RecutEntry, Scratch, cut_segment};
 use chunker::{BlockKeys, chunk_id};
 use repo_format::compress::Compressor;
 use repo_format::kdf::Secret;
 use repo_format::map::{EncodedPage, LeafEntry, PageKey};
 use repo_format::record::{PlainRecord, RecordKey, RecordType, SessionKey};
 use repo_format::{Id, KeyId};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Seals the records of one session. Shared by all CPU threads.
@@ -124,7 +125,53 @@ impl Sealer {
             let chunks_reused = entries.iter().filter(|entry| entry.id.is_some()).count() as u64;
             return Ok(Sealed { entries, chunks_reused, ..Sealed::default() });
         }
-        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, data, answers))
+        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, &[], data, answers))
+    }
+
+    /// A segment, or a part of one, of which `dirty` may have changed since its base had `base`. What the index has
+    /// lost counts as changed: it is stored anew. Nothing if `base` is no list of a segment.
+    pub(super) fn recut(
+        &self,
+        params: BlockParams,
+        base: &[LeafEntry],
+        dirty: &[Range<usize>],
+        answers: &Answers,
+    ) -> Option<Recut> {
+        let (mut all, mut at) = (dirty.to_vec(), 0_usize);
+        for entry in base {
+            let end = at.checked_add(entry.len as usize)?;
+            if entry.id.is_some_and(|id| !self.claims.knows(&id, answers)) {
+                all.push(at..end);
+            }
+            at = end;
+        }
+        all.sort_unstable_by_key(|range| range.start);
+        let cuts: Vec<Cut> =
+            base.iter().map(|entry| Cut { len: entry.len, id: entry.id.map(|id| id.0) }).collect();
+        Recut::new(params, &self.block_keys, &cuts, &all)
+    }
+
+    /// Gives what was read to a segment that is cut anew.
+    pub(super) fn supply(&self, recut: &mut Recut, segment: &[u8]) {
+        recut.supply(&self.block_keys, segment);
+    }
+
+    /// Seals what is new of a segment that was cut anew. What was kept of its base is neither looked at nor claimed.
+    pub(super) fn seal_recut(
+        &self,
+        entries: Vec<RecutEntry>,
+        data: &[u8],
+        answers: &Answers,
+    ) -> Result<Sealed> {
+        let kept: Vec<bool> = entries.iter().map(|entry| entry.is_kept).collect();
+        let entries =
+            entries.iter().map(|entry| LeafEntry { len: entry.cut.len, id: entry.cut.id.map(Id) }).collect();
+        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, &kept, data, answers))
+    }
+
+    /// Whether `data` is the chunk `id`.
+    pub(super) fn is_chunk(&self, id: &Id, data: &[u8]) -> bool {
+        chunk_id(&self.block_keys, data) == id.0
     }
 
     /// Names and seals chunks of a stream, whose cuts are known: in one step where the index is in memory, else with a
@@ -153,7 +200,7 @@ impl Sealer {
     }
 
     fn seal_stream(&self, entries: Vec<LeafEntry>, data: &[u8], answers: &Answers) -> Result<Sealed> {
-        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, data, answers))
+        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, &[], data, answers))
     }
 
     fn named(&self, lens: &[usize], data: &[u8]) -> Vec<LeafEntry> {
@@ -168,20 +215,24 @@ impl Sealer {
         entries
     }
 
+    /// `kept` marks entries that are left alone; it may be shorter than they are.
     fn seal_chunks(
         &self,
         compressor: &mut Compressor,
         entries: Vec<LeafEntry>,
+        kept: &[bool],
         data: &[u8],
         answers: &Answers,
     ) -> Result<Sealed> {
         let mut sealed = Sealed::default();
         let mut rest = data;
-        for entry in &entries {
+        for (n, entry) in entries.iter().enumerate() {
             let (chunk, after) = rest.split_at_checked(entry.len as usize).unwrap_or((rest, &[]));
             rest = after;
             let Some(id) = entry.id else { continue };
-            if self.claims.reserve(&id, answers) == Claim::New {
+            if kept.get(n) == Some(&true) {
+                sealed.chunks_reused += 1;
+            } else if self.claims.reserve(&id, answers) == Claim::New {
                 if sealed.batch.bytes.capacity() == 0 && !self.dry_run {
                     // never moved while it grows; what it turns out not to need is given back below
                     sealed.batch.bytes.reserve(sealed_len_max(chunk.len() + rest.len(), entries.len()));

@@ -4,13 +4,14 @@ use super::claims::Answers;
 use super::parent::LeafIds;
 use super::sealer::{Sealed, Sealer};
 use super::session::Session;
+use crate::error::Named;
 use crate::source::BlockSource;
 use crate::{Error, Result};
 use chunker::blocks::BlockParams;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use repo_format::Id;
-use repo_format::map::{LeafEntry, VolumeMapBuilder};
+use repo_format::map::{LeafEntry, Place, VolumeMapBuilder};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,10 +28,60 @@ struct Unit {
 }
 
 /// What became of a unit.
-struct UnitDone {
-    sealed: Sealed,
-    len: u64,
-    read_len: u64,
+pub(super) struct UnitDone {
+    pub(super) sealed: Sealed,
+    pub(super) len: u64,
+    pub(super) read_len: u64,
+}
+
+/// Puts what becomes of a volume into its map, in order.
+pub(super) struct MapWriter {
+    map: VolumeMapBuilder,
+    name: String,
+    /// The segment that is not complete yet.
+    segment: Vec<LeafEntry>,
+    segment_done: u64,
+}
+
+impl MapWriter {
+    /// For a volume of `volume_len` bytes.
+    pub(super) fn new(session: &Session, name: &str, params: BlockParams, volume_len: u64) -> Result<Self> {
+        let key = session.repository.page_key().clone();
+        let map = VolumeMapBuilder::new(key, params.segment_len(), volume_len).named(name)?;
+        Ok(MapWriter { map, name: name.to_owned(), segment: Vec::new(), segment_done: 0 })
+    }
+
+    /// Takes the next unit: its records go into packs, its entries into the map.
+    pub(super) async fn unit(&mut self, session: &mut Session, done: UnitDone) -> Result<()> {
+        let UnitDone { mut sealed, len, read_len } = done;
+        session.take(&mut sealed).await?;
+        session.report.bytes_read += read_len;
+        session.progress.add_done(len);
+        self.segment.append(&mut sealed.entries);
+        self.segment_done += len;
+        if self.segment_done == self.map.next_span() {
+            let pages = self.map.push_segment(&self.segment).named(self.name.as_str())?;
+            session.take_pages(&pages).await?;
+            self.segment.clear();
+            self.segment_done = 0;
+        }
+        Ok(())
+    }
+
+    /// Takes over what is next from another map.
+    pub(super) async fn subtree(&mut self, session: &mut Session, place: &Place, id: Id) -> Result<()> {
+        let level = place.level().unwrap_or_default();
+        let pages = self.map.push_subtree(level, place.span(), id).named(self.name.as_str())?;
+        session.progress.add_done(place.span());
+        session.take_pages(&pages).await
+    }
+
+    /// The root, once the whole volume was taken.
+    pub(super) async fn finish(self, session: &mut Session) -> Result<Id> {
+        let (root, pages) = self.map.finish().named(self.name.as_str())?;
+        session.take_pages(&pages).await?;
+        Ok(root)
+    }
 }
 
 /// Reads a volume from end to end, stores what is new, and gives the root of its map.
@@ -44,16 +95,11 @@ pub(super) async fn backup_blocks(
     let volume_len = source.byte_len();
     let segment_len = params.segment_len();
     let unit_len = unit_len(params);
-    let repository = session.repository.clone();
-    let exec = repository.exec();
-    let map_error = |source| Error::Format { object: name.to_owned(), source };
-    let mut map =
-        VolumeMapBuilder::new(repository.page_key().clone(), segment_len, volume_len).map_err(map_error)?;
+    let exec = session.repository.exec().clone();
+    let mut map = MapWriter::new(session, name, params, volume_len)?;
     let shared = Arc::<Shared>::default();
     let width = session.limits.units(unit_len);
     let mut running: FuturesOrdered<BoxFuture<'static, Result<UnitDone>>> = FuturesOrdered::new();
-    let mut segment: Vec<LeafEntry> = Vec::new();
-    let mut segment_done = 0;
     let mut offset = 0;
     loop {
         while offset < volume_len && running.len() < width {
@@ -69,22 +115,9 @@ pub(super) async fn backup_blocks(
         let Some(next) = exec.unless_cancelled(async { running.next().await.transpose() }).await? else {
             break;
         };
-        let UnitDone { mut sealed, len, read_len } = next;
-        session.take(&mut sealed).await?;
-        session.report.bytes_read += read_len;
-        session.progress.add_done(len);
-        segment.append(&mut sealed.entries);
-        segment_done += len;
-        if segment_done == map.next_span() {
-            let pages = map.push_segment(&segment).map_err(map_error)?;
-            session.take_pages(&pages).await?;
-            segment.clear();
-            segment_done = 0;
-        }
+        map.unit(session, next).await?;
     }
-    let (root, pages) = map.finish().map_err(map_error)?;
-    session.take_pages(&pages).await?;
-    Ok(root)
+    map.finish(session).await
 }
 
 /// Cuts of `fixed` begin anew at each multiple of the chunk size, so a segment can be read in parts.
@@ -96,7 +129,8 @@ pub(crate) fn unit_len(params: BlockParams) -> u64 {
     (UNIT_LEN / chunk_len).max(1) * chunk_len
 }
 
-fn as_len(len: u64) -> Result<usize> {
+/// A length of something in memory.
+pub(super) fn as_len(len: u64) -> Result<usize> {
     usize::try_from(len).map_err(|_| Error::internal("a unit beyond the address space"))
 }
 
@@ -214,7 +248,7 @@ impl Job {
 
 /// What the units of a volume share.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     /// Used again and again.
     buffers: Mutex<Vec<Vec<u8>>>,
     /// Units in a row that were not in memory.
@@ -222,11 +256,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn take(&self) -> Vec<u8> {
+    /// A buffer, of any length and content.
+    pub(super) fn take(&self) -> Vec<u8> {
         self.buffers().pop().unwrap_or_default()
     }
 
-    fn give(&self, buffer: Vec<u8>) {
+    /// Gives a buffer back.
+    pub(super) fn give(&self, buffer: Vec<u8>) {
         self.buffers().push(buffer);
     }
 
@@ -314,7 +350,7 @@ fn first_unreadable(
 }
 
 /// What cutting `len` zero bytes gives.
-fn hole_entries(params: BlockParams, len: usize) -> Vec<LeafEntry> {
+pub(super) fn hole_entries(params: BlockParams, len: usize) -> Vec<LeafEntry> {
     let longest = if params.is_fixed() { params.max() as usize * chunker::BLOCK_LEN } else { len };
     let mut left = len;
     let mut entries = Vec::new();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// Opening neither follows a link nor waits for the other end of a pipe.
-const FLAGS: i32 = (rustix::fs::OFlags::NOFOLLOW.bits()
+pub(super) const FLAGS: i32 = (rustix::fs::OFlags::NOFOLLOW.bits()
     | rustix::fs::OFlags::NONBLOCK.bits()
     | rustix::fs::OFlags::CLOEXEC.bits()) as i32;
 /// After too many bytes as many are dropped that this share is left, in percent.
@@ -112,7 +112,7 @@ fn name_of(kind: Kind) -> &'static str {
 }
 
 /// A file of this user, and no pipe or device that somebody has put there.
-fn is_plain(file: &File) -> bool {
+pub(super) fn is_plain(file: &File) -> bool {
     let uid = rustix::process::geteuid().as_raw();
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.uid() == uid)
 }

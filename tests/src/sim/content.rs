@@ -3,10 +3,12 @@
 
 use super::profile::Profile;
 use super::rng::Rng;
-use repository::backup::{BackupRequest, CompressionLevel, ManifestInput, VolumeInput};
+use repo_format::SnapshotId;
+use repository::backup::{BackupRequest, ChangedRanges, CompressionLevel, ManifestInput, VolumeInput};
 use repository::source::{BlockSource, ChangeToken, VolumeSource};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Blocks of a chunk.
@@ -66,6 +68,15 @@ impl Content {
             rest = after;
         }
         at <= self.byte_len()
+    }
+
+    /// Where it differs from `base`, chunk by chunk.
+    fn changed_since(&self, base: &Content) -> Vec<Range<u64>> {
+        let mut chunks: Vec<u64> = self.letters.keys().chain(base.letters.keys()).copied().collect();
+        chunks.sort_unstable();
+        chunks.dedup();
+        chunks.retain(|n| self.letters.get(n) != base.letters.get(n));
+        chunks.into_iter().map(|n| n * CHUNK_LEN..(n + 1) * CHUNK_LEN).collect()
     }
 
     /// For people.
@@ -180,6 +191,30 @@ impl Spec {
             compression: if self.compressed { CompressionLevel::Level(1) } else { CompressionLevel::Off },
             ..BackupRequest::default()
         }
+    }
+
+    /// True if a volume of it can be backed up by what changed since `base`.
+    pub(super) fn can_build_on(&self, base: &Spec) -> bool {
+        self.shared_with(base).next().is_some()
+    }
+
+    /// Volumes of the same name and size, here and there.
+    fn shared_with<'a>(
+        &'a self,
+        base: &'a Spec,
+    ) -> impl Iterator<Item = (&'a str, &'a Content, &'a Content)> {
+        self.volumes.iter().flat_map(|(name, content)| {
+            let there =
+                base.volumes.iter().filter(move |(other, was)| other == name && was.chunks == content.chunks);
+            there.map(move |(_, was)| (name.as_str(), content, was))
+        })
+    }
+
+    /// What changed since `base`, whose snapshot is `sid`.
+    pub(super) fn changed_since(&self, sid: SnapshotId, base: &Spec) -> ChangedRanges {
+        let volumes =
+            self.shared_with(base).map(|(name, now, was)| (name.to_owned(), now.changed_since(was)));
+        ChangedRanges { base: Some(sid), volumes: volumes.collect(), audit_blocks: 4 }
     }
 
     /// Bytes of packs that its snapshot may take alone: its chunks with their trailers, and its maps. Each

@@ -44,6 +44,7 @@ pub fn dense(profile: &mut Profile, rng: &mut Rng) {
         stop_at: &[],
         stop_keepers: None,
         script: vec![],
+        ranges: false,
         script_tokens: false,
         mutant: None,
         index_len: None,

@@ -1,9 +1,9 @@
 //! What a machine does: one engine operation per job, and which of its errors are documented.
 
-use super::content::Spec;
+use super::content::{LABEL, Spec};
 use super::profile::Chore;
 use repo_format::SnapshotId;
-use repository::backup::backup;
+use repository::backup::{BackupRequest, ChangedRanges, backup};
 use repository::progress::Progress;
 use repository::prune::{MaxUnused, Pace, PruneOptions, prune};
 use repository::repair::{RepairOptions, repair};
@@ -15,8 +15,8 @@ use std::time::Duration;
 /// A job, with all its choices made.
 #[derive(Debug, Clone)]
 pub(super) enum Job {
-    /// A backup.
-    Backup(Arc<Spec>),
+    /// A backup; by changed ranges where the snapshot of one of the others is there to build on.
+    Backup(Arc<Spec>, Vec<Arc<Spec>>),
     /// Something else; the number picks among what is there, and the window is a prune's.
     Chore {
         /// What.
@@ -46,7 +46,7 @@ impl Job {
     /// For people.
     pub(super) fn text(&self) -> String {
         match self {
-            Job::Backup(spec) => format!("Backup {}", spec.text()),
+            Job::Backup(spec, _) => format!("Backup {}", spec.text()),
             Job::Chore { chore, window_ms, .. } => format!("{chore:?} window {window_ms} ms"),
             Job::Tidy => "Tidy".into(),
         }
@@ -56,8 +56,13 @@ impl Job {
     pub(super) async fn run(self, repository: Repository) -> Result<Outcome> {
         let progress = Arc::new(Progress::default());
         let (chore, choice, window_ms, pace) = match self {
-            Job::Backup(spec) => {
-                let report = backup(&repository, spec.request(), &progress).await?;
+            Job::Backup(spec, earlier) => {
+                let changed = changed_since(&repository, &spec, &earlier).await?;
+                let request = BackupRequest { changed, ..spec.request() };
+                let report = backup(&repository, request, &progress).await?;
+                if let Some(note) = report.notes.into_iter().find(|note| note.is_fault) {
+                    return Err(Error::Damage { object: note.volume, detail: note.text });
+                }
                 let sid = report.snapshot_id;
                 return Ok(sid.map_or(Outcome::Nothing, Outcome::Committed));
             }
@@ -112,7 +117,7 @@ impl Job {
     /// True for an error that the operation's documentation allows on a store that may fail.
     pub(super) fn may_fail_with(&self, error: &Error) -> bool {
         let chore = match self {
-            Job::Backup(_) => Chore::Backup,
+            Job::Backup(..) => Chore::Backup,
             Job::Chore { chore, .. } => *chore,
             Job::Tidy => return false,
         };
@@ -129,6 +134,24 @@ impl Job {
             },
         }
     }
+}
+
+/// What changed since the newest snapshot of one of `earlier` that can be built on, if any is there.
+async fn changed_since(
+    repository: &Repository,
+    spec: &Spec,
+    earlier: &[Arc<Spec>],
+) -> Result<Option<ChangedRanges>> {
+    if earlier.is_empty() {
+        return Ok(None);
+    }
+    let (entries, _) = snapshots::list(repository).await?;
+    let base = entries.iter().rev().find_map(|entry| {
+        let no = entry.snapshot.labels.get(LABEL)?;
+        let base = earlier.iter().find(|base| base.no.to_string() == *no && spec.can_build_on(base))?;
+        Some(spec.changed_since(entry.id, base))
+    });
+    Ok(base)
 }
 
 async fn tidy(repository: &Repository, progress: &Arc<Progress>) -> Result<Outcome> {

@@ -80,6 +80,8 @@ pub struct Profile {
     pub stop_keepers: Option<bool>,
     /// Machines and their jobs, if not by chance: who keeps, and when what begins at the earliest.
     pub script: Vec<Part>,
+    /// Some backups read only what changed since a snapshot that is there.
+    pub ranges: bool,
     /// Volumes of a script say whether they have changed: those that have not are inherited unread.
     pub script_tokens: bool,
     /// The rule that is left out.
@@ -175,6 +177,7 @@ impl Profile {
             stop_at: &[],
             stop_keepers: None,
             script: vec![],
+            ranges: true,
             script_tokens: false,
             mutant: None,
             index_len: None,

@@ -171,7 +171,7 @@ impl Schedule {
                     Act::Backup(volumes) => {
                         let spec = Arc::new(Spec::of(volumes, profile.script_tokens, self.model.specs.len()));
                         self.model.specs.push(spec.clone());
-                        Job::Backup(spec)
+                        Job::Backup(spec, Vec::new())
                     }
                     Act::Do(chore) => {
                         let (choice, window_ms) = (world.rng.next(), world.rng.pick(&profile.windows_ms));
@@ -204,8 +204,11 @@ impl Schedule {
             return Job::Chore { chore, choice, window_ms, pace: profile.pace };
         }
         let spec = Arc::new(Spec::draw(rng, profile, self.model.specs.len()));
+        // every third one, without drawing: schedules stay what they are
+        let by_ranges = profile.ranges && spec.no % 3 == 2;
+        let earlier = if by_ranges { self.model.specs.clone() } else { Vec::new() };
         self.model.specs.push(spec.clone());
-        Job::Backup(spec)
+        Job::Backup(spec, earlier)
     }
 
     fn start_later(&self, world: &mut World, machine: usize) {
@@ -315,7 +318,7 @@ impl Schedule {
         match result {
             Ok(Outcome::Committed(sid)) => {
                 self.model.committed.push(sid);
-                if let Job::Backup(spec) = &job {
+                if let Job::Backup(spec, _) = &job {
                     self.model.backed_up.push((sid, spec.no));
                 }
             }
