@@ -1,6 +1,7 @@
 //! Helpers of the whole-product tests.
 
 pub mod binary;
+pub mod clouds;
 pub mod data;
 pub mod engine;
 pub mod proxy;

@@ -1,5 +1,6 @@
 //! One suite for every store: the five verbs keep the promises that the engine builds on.
 
+mod clouds;
 mod network;
 mod suite;
 

@@ -1,5 +1,9 @@
 //! Typed access to the store: names, retries with a bound, time limits by length, counts.
 
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+mod cloud;
 mod driver;
 #[cfg(feature = "fault")]
 pub mod fault;

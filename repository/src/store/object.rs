@@ -1,4 +1,4 @@
-//! [`Driver`] over the `object_store` crate: local directories and S3.
+//! [`Driver`] over the `object_store` crate: local directories; buckets and containers are set up in `cloud`.
 
 use super::driver::{Driver, DriverError, ObjectMeta};
 use bytes::Bytes;
@@ -44,42 +44,17 @@ impl ObjectDriver {
         Ok(ObjectDriver { inner: Arc::new(inner), root: Path::default(), url, dirs, lag_ms })
     }
 
-    /// An S3 bucket; `settings` are the usual `AWS_*` variables, as names and values.
-    ///
-    /// Requests are not retried here (the engine does it, knowing which may be repeated) and have
-    /// no total time limit (the engine sets one by length).
-    #[cfg(feature = "s3")]
-    pub fn s3(bucket: &str, prefix: &str, settings: &[(String, String)]) -> Result<Self, DriverError> {
-        use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-        let permanent = |e: object_store::Error| DriverError::Permanent(describe(&e));
-        let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-            .iter()
-            .find_map(|name| settings.iter().find(|(key, value)| key == name && !value.is_empty()))
-            .map(|(_, value)| value.clone());
-        let mut builder = AmazonS3Builder::new();
-        for (name, value) in settings {
-            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let client = object_store::ClientOptions::new()
-            .with_timeout_disabled()
-            .with_connect_timeout(std::time::Duration::from_secs(10))
-            .with_allow_http(endpoint.as_deref().is_some_and(|url| url.starts_with("http://")));
-        let retry = object_store::RetryConfig { max_retries: 0, ..Default::default() };
-        builder = builder
-            .with_bucket_name(bucket)
-            .with_client_options(client)
-            .with_retry(retry)
-            .with_conditional_put(S3ConditionalPut::ETagMatch);
-        if let Some(endpoint) = endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
+    /// What lies below `prefix` of `place`, a bucket or container as a URL.
+    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+    pub(super) fn remote(
+        inner: Arc<dyn ObjectStore>,
+        place: &str,
+        prefix: &str,
+    ) -> Result<Self, DriverError> {
         let root = Path::parse(prefix.trim_matches('/'))
             .map_err(|e| DriverError::Permanent(format!("prefix {prefix:?}: {e}")))?;
-        let url = format!("s3://{bucket}/{root}");
-        let inner = Arc::new(builder.build().map_err(permanent)?);
-        Ok(ObjectDriver { inner, root, url: url.trim_end_matches('/').to_owned(), dirs: None, lag_ms: 0 })
+        let url = format!("{place}/{root}").trim_end_matches('/').to_owned();
+        Ok(ObjectDriver { inner, root, url, dirs: None, lag_ms: 0 })
     }
 
     fn path(&self, name: &str) -> Path {
@@ -91,11 +66,14 @@ impl ObjectDriver {
     }
 
     /// Stores refuse a range that begins at or beyond the end: servers with a status of their own, directories with
-    /// an error that is like any other.
+    /// an error that is like any other. Azurite sends the whole object, which `object_store` then refuses.
     fn may_be_beyond_end(&self, error: &object_store::Error) -> bool {
         match server_status(error) {
             Some((status, _)) => status == 416,
-            None => self.dirs.is_some() && matches!(error, object_store::Error::Generic { .. }),
+            None => {
+                let is_generic = matches!(error, object_store::Error::Generic { .. });
+                is_generic && (self.dirs.is_some() || describe(error).starts_with("Wanted range starting at"))
+            }
         }
     }
 
@@ -228,7 +206,10 @@ fn server_status(error: &object_store::Error) -> Option<(u16, String)> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         let text = inner.to_string();
-        for marker in ["Server returned non-2xx status code: ", "Server returned error response: "] {
+        // the last one is Azure's word on one object of a batch
+        let markers =
+            ["Server returned non-2xx status code: ", "Server returned error response: ", "(code: "];
+        for marker in markers {
             if let Some(rest) = text.find(marker).and_then(|at| text.get(at + marker.len()..)) {
                 let status = rest.get(..3).and_then(|digits| digits.parse().ok());
                 return Some((status.unwrap_or(500), rest.to_owned()));
@@ -291,9 +272,8 @@ fn classify_read(error: object_store::Error) -> DriverError {
 fn classify(error: object_store::Error) -> DriverError {
     use object_store::Error as E;
     match &error {
-        // a conflict with a request under way says nothing about what will be there
-        E::AlreadyExists { .. } if matches!(server_status(&error), Some((409, _))) => {
-            DriverError::Transient(describe(&error))
+        E::AlreadyExists { .. } if let Some((409, body)) = server_status(&error) => {
+            classify_conflict(&body, || describe(&error))
         }
         E::NotFound { .. } => DriverError::NotFound,
         E::AlreadyExists { .. } | E::Precondition { .. } => DriverError::Exists,
@@ -312,6 +292,18 @@ fn classify(error: object_store::Error) -> DriverError {
             }
             _ => DriverError::Transient(describe(&error)),
         },
+    }
+}
+
+/// A 409 mostly means a conflict with a request under way, which says nothing about what will be there. Azure
+/// also says so that an object is there, or may not be removed before its time.
+fn classify_conflict(body: &str, text: impl Fn() -> String) -> DriverError {
+    if body.contains("<Code>BlobAlreadyExists</Code>") {
+        DriverError::Exists
+    } else if body.contains("<Code>BlobImmutableDueToPolicy</Code>") {
+        DriverError::Permanent(text())
+    } else {
+        DriverError::Transient(text())
     }
 }
 

@@ -1,0 +1,64 @@
+//! Azure as an operator meets it: by other settings than the plain ones, and refused.
+
+use crate::orlop::Lab;
+use tests::clouds::{Cloud, CloudServer};
+
+fn azure(server: &CloudServer, name: &str) -> String {
+    server.settings().iter().find(|(there, _)| there == name).unwrap().1.clone()
+}
+
+#[test]
+fn azure_is_reached_by_each_kind_of_setting() {
+    let Ok(server) = CloudServer::start(Cloud::Azure) else { return };
+    let mut lab = Lab::on_cloud(&server);
+    lab.init();
+    let data = tests::data::bytes(31, 500_000);
+    lab.file("data.img", &data);
+    lab.backup("--volume shop/data=data.img");
+    let [endpoint, account, key] = ["ENDPOINT", "ACCOUNT_NAME", "ACCOUNT_KEY"]
+        .map(|name| azure(&server, &format!("AZURE_STORAGE_{name}")));
+    let names = ["AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"];
+    let base = endpoint.trim_end_matches(&account).trim_end_matches('/');
+    let kinds = [
+        vec![(
+            "AZURE_STORAGE_CONNECTION_STRING",
+            format!("AccountName={account};AccountKey={key};BlobEndpoint={endpoint};"),
+        )],
+        vec![
+            ("AZURE_STORAGE_USE_EMULATOR", "true".to_owned()),
+            ("AZURITE_BLOB_STORAGE_URL", base.to_owned()),
+            ("AZURE_STORAGE_ACCOUNT", account.clone()),
+            ("AZURE_STORAGE_KEY", key.clone()),
+        ],
+    ];
+    for kind in kinds {
+        for name in names {
+            lab.set(name, "");
+        }
+        for (name, value) in &kind {
+            lab.set(name, value);
+        }
+        lab.assert_restores("latest", "shop/data", &data);
+        for (name, _) in &kind {
+            lab.set(name, "");
+        }
+    }
+    lab.run("snapshots").refused(1, &["azure://", "AZURE_STORAGE_ACCOUNT_NAME"]);
+}
+
+#[test]
+fn azure_refuses_at_once_and_no_secret_is_said() {
+    let Ok(server) = CloudServer::start(Cloud::Azure) else { return };
+    let mut lab = Lab::on_cloud(&server);
+    lab.init();
+    lab.run("-r azure://no-such-container/x init").refused(1, &["no-such-container"]);
+    // base64 of "not-the-secret"
+    let wrong = "bm90LXRoZS1zZWNyZXQ=";
+    lab.set("AZURE_STORAGE_ACCOUNT_KEY", wrong);
+    let ran = lab.run("-v snapshots").refused(1, &["azure://", "403"]);
+    assert!(!ran.err.contains(wrong), "{ran:?}");
+    lab.set("AZURE_STORAGE_ACCOUNT_KEY", "");
+    lab.set("AZURE_STORAGE_SAS_TOKEN", "sv=2021-12-02&sp=rl&se=2000-01-01&sig=c2VjcmV0");
+    let ran = lab.run("-v snapshots").refused(1, &["azure://", "403"]);
+    assert!(!ran.err.contains("c2VjcmV0"), "{ran:?}");
+}
