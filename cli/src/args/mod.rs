@@ -46,6 +46,9 @@ On S3, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for other servers, AWS
 On Azure, with AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY:
   orlop -r azure://container/prefix snapshots
 
+On Google Cloud Storage, with GOOGLE_APPLICATION_CREDENTIALS or on a machine that has an account:
+  orlop -r gs://bucket/prefix snapshots
+
 Exit codes: 0 done, 1 failed, 2 usage, 3 partial, 10 no repository, 11 conflict,
 12 wrong key or role, 13 damage found, 130 interrupted.";
 
@@ -63,7 +66,7 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where the repository is: a path, file:///path, s3://bucket/prefix or azure://container/prefix
+    /// Where the repository is: a path, file:///path, s3://bucket/prefix, azure://container/prefix or gs://bucket/prefix
     #[arg(short, long, global = true, value_name = "URL", env = "ORLOP_REPOSITORY", hide_env_values = true)]
     pub(crate) repo: Option<String>,
     /// Answer in JSON: an array for listings, else lines with a message_type, the last one "summary"

@@ -20,7 +20,7 @@ impl ObjectDriver {
         use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
         let endpoint = address(settings, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])?;
         let mut builder = AmazonS3Builder::new();
-        for (name, value) in settings {
+        for (name, value) in settings.iter().filter(|(_, value)| !value.is_empty()) {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
                 builder = builder.with_config(key, value);
             }
@@ -61,6 +61,29 @@ impl ObjectDriver {
         }
         let inner = builder.build().map_err(unfit)?;
         ObjectDriver::remote(Arc::new(inner), &format!("azure://{container}"), prefix)
+    }
+
+    /// A bucket of Google Cloud Storage; `settings` are the usual `GOOGLE_*` variables.
+    ///
+    /// Without a service account or a token among them, Google's default credentials are looked for: a file below
+    /// `HOME`, then the metadata server.
+    #[cfg(feature = "gcs")]
+    pub fn gcs(bucket: &str, prefix: &str, settings: &Settings) -> Result<Self, DriverError> {
+        use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+        let endpoint = address(settings, &["GOOGLE_BASE_URL"])?.map(|url| url.trim_end_matches('/'));
+        let mut builder = GoogleCloudStorageBuilder::new();
+        for (name, value) in settings.iter().filter(|(_, value)| !value.is_empty()) {
+            if let Ok(key) = name.to_ascii_lowercase().parse::<GoogleConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        builder =
+            builder.with_bucket_name(bucket).with_client_options(client(endpoint)).with_retry(no_retries());
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_base_url(endpoint);
+        }
+        let inner = builder.build().map_err(unfit)?;
+        ObjectDriver::remote(Arc::new(inner), &format!("gs://{bucket}"), prefix)
     }
 }
 

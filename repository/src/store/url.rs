@@ -1,4 +1,4 @@
-//! Where a repository is: a path, `file://`, `s3://bucket/prefix`, `azure://container/prefix`.
+//! Where a repository is: a path, `file://`, `s3://bucket/prefix`, `azure://container/prefix`, `gs://bucket/prefix`.
 
 use super::{Driver, DriverError, ObjectDriver};
 use crate::{Error, Result};
@@ -21,6 +21,13 @@ pub enum StoreUrl {
     Azure {
         /// The container; the account is a setting.
         container: String,
+        /// Without slashes at its ends.
+        prefix: String,
+    },
+    /// A bucket of Google Cloud Storage and the prefix below which the repository lies (may be empty).
+    Gcs {
+        /// The bucket.
+        bucket: String,
         /// Without slashes at its ends.
         prefix: String,
     },
@@ -53,8 +60,14 @@ impl StoreUrl {
                 let (container, prefix) = place(rest, "-", help)?;
                 Ok(StoreUrl::Azure { container, prefix })
             }
+            "gs" => {
+                let help = "gs://BUCKET/PREFIX needs a bucket name of 3 to 63 characters a-z, 0-9, dot, dash, \
+                            underscore";
+                let (bucket, prefix) = place(rest, "-._", help)?;
+                Ok(StoreUrl::Gcs { bucket, prefix })
+            }
             _ => Err(usage(format!(
-                "repository scheme {scheme:?}: a path, file://, s3:// or azure:// expected"
+                "repository scheme {scheme:?}: a path, file://, s3://, azure:// or gs:// expected"
             ))),
         }
     }
@@ -76,6 +89,7 @@ pub fn connect(url: &StoreUrl, create: bool) -> Result<Arc<dyn Driver>> {
         StoreUrl::Local(path) => path.display().to_string(),
         StoreUrl::S3 { bucket, prefix } => format!("s3://{bucket}/{prefix}"),
         StoreUrl::Azure { container, prefix } => format!("azure://{container}/{prefix}"),
+        StoreUrl::Gcs { bucket, prefix } => format!("gs://{bucket}/{prefix}"),
     };
     let opened = match url {
         StoreUrl::Local(path) => ObjectDriver::local(path.clone(), create),
@@ -90,6 +104,10 @@ pub fn connect(url: &StoreUrl, create: bool) -> Result<Arc<dyn Driver>> {
         }
         #[cfg(not(feature = "azure"))]
         StoreUrl::Azure { .. } => Err(DriverError::Permanent("this build has no Azure".into())),
+        #[cfg(feature = "gcs")]
+        StoreUrl::Gcs { bucket, prefix } => ObjectDriver::gcs(bucket, prefix, &settings(&["GOOGLE_"])),
+        #[cfg(not(feature = "gcs"))]
+        StoreUrl::Gcs { .. } => Err(DriverError::Permanent("this build has no Google Cloud Storage".into())),
     };
     match opened {
         Ok(driver) => Ok(Arc::new(driver)),
@@ -122,6 +140,8 @@ mod tests {
             let azure = StoreUrl::Azure { container: "shop".into(), prefix: "a/b".into() };
             assert_eq!(StoreUrl::parse(text).ok(), Some(azure));
         }
+        let gcs = StoreUrl::Gcs { bucket: "my_bucket".into(), prefix: String::new() };
+        assert_eq!(StoreUrl::parse("gs://my_bucket").ok(), Some(gcs));
         for bad in ["azure://key:secret@host/x", "azure://a.b/x", "azure://ab"] {
             let error = StoreUrl::parse(bad).unwrap_err().to_string();
             assert!(error.contains("CONTAINER") && !error.contains("secret"), "{error}");
