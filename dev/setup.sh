@@ -65,7 +65,7 @@ while IFS=$'\t' read -r use reason; do
   note_skip "$use" "$reason"
 done < <(report_missing)
 
-for program in versitygw minio s3rver azurite gcsshim restic reader; do
+for program in versitygw minio s3rver azurite gcsshim tlsfront restic reader; do
   "$DEV_DIR/$program.sh" build || {
     code=$?
     [ "$code" = "$SKIP_CODE" ] || exit "$code"

@@ -2,6 +2,8 @@
 
 use crate::orlop::Lab;
 use tests::clouds::{Cloud, CloudServer};
+use tests::played::{self, Tls};
+use tests::servers::{Kind, S3Server};
 
 fn setting(server: &CloudServer, name: &str) -> String {
     server.settings().iter().find(|(there, _)| there == name).unwrap().1.clone()
@@ -94,4 +96,82 @@ fn gcs_is_reached_by_each_kind_of_setting() {
     assert!(!ran.err.contains("kein-wort-davon"), "{ran:?}");
     lab.set("GOOGLE_SERVICE_ACCOUNT", file.to_str().unwrap());
     lab.run("-r gs://no-such-bucket/x init").refused(1, &["no-such-bucket"]);
+}
+
+#[test]
+fn s3_is_reached_by_a_profile_of_aws() {
+    let Ok(server) = S3Server::start(Kind::Versitygw) else { return };
+    let mut lab = Lab::on_server(&server);
+    lab.init();
+    let data = tests::data::bytes(33, 500_000);
+    lab.file("data.img", &data);
+    lab.backup("--volume shop/data=data.img");
+    for name in ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"] {
+        lab.set(name, "");
+    }
+    std::fs::create_dir(lab.path(".aws")).unwrap();
+    let config =
+        format!("[profile shop]\nregion = {}\nendpoint_url = {}\n", server.region(), server.endpoint());
+    lab.file(".aws/config", config + "[profile sso]\nsso_session = corp\n");
+    let keys = |secret: &str| {
+        format!("[shop]\naws_access_key_id = {}\naws_secret_access_key = {secret}\n", server.access_key())
+    };
+    lab.file(".aws/credentials", keys(server.secret_key()));
+    lab.set("AWS_PROFILE", "shop");
+    lab.assert_restores("latest", "shop/data", &data);
+    lab.file(".aws/credentials", keys("not-the-secret"));
+    let ran = lab.run("-v snapshots").refused(1, &["s3://", "SignatureDoesNotMatch"]);
+    assert!(!ran.err.contains("not-the-secret"), "{ran:?}");
+    lab.set("AWS_PROFILE", "sso");
+    lab.run("snapshots").refused(1, &["s3://", "sso_session", "aws configure export-credentials"]);
+    lab.set("AWS_PROFILE", "gone");
+    lab.run("snapshots").refused(1, &["s3://", "gone"]);
+}
+
+/// IRSA, as EKS sets it in pods. The keys that the played STS gives are those of a real server, so a signature with any
+/// others is refused. It has no session tokens, so the one that is given is empty.
+#[test]
+fn s3_is_reached_by_a_web_identity() {
+    let Ok(server) = S3Server::start(Kind::Versitygw) else { return };
+    let credentials = format!(
+        "<AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken></SessionToken>",
+        server.access_key(),
+        server.secret_key()
+    );
+    let (sts, seen) = played::serve(move |request| {
+        if request.contains("WebIdentityToken=kein-wort-davon") && request.contains("orlop-role") {
+            let xml = format!(
+                "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>{credentials}\
+                 <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
+                 </AssumeRoleWithWebIdentityResponse>"
+            );
+            (200, xml)
+        } else {
+            (
+                400,
+                "<ErrorResponse><Error><Code>InvalidIdentityToken</Code></Error></ErrorResponse>".to_owned(),
+            )
+        }
+    });
+    let mut lab = Lab::on_server(&server);
+    let Ok(front) = Tls::start(&sts, &lab.path("authority.pem")) else { return };
+    lab.set("AWS_ACCESS_KEY_ID", "");
+    lab.set("AWS_SECRET_ACCESS_KEY", "");
+    lab.set("AWS_ENDPOINT_URL_STS", front.address());
+    lab.set("AWS_ROLE_ARN", "arn:aws:iam::1:role/orlop-role");
+    let token = lab.file("token", "kein-wort-davon");
+    lab.set("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap());
+    let authority = lab.path("authority.pem");
+    lab.set("SSL_CERT_FILE", authority.to_str().unwrap());
+    lab.init();
+    assert_eq!(seen.lock().unwrap().len(), 1, "credentials are kept until they expire");
+    let data = tests::data::bytes(35, 300_000);
+    lab.file("data.img", &data);
+    lab.backup("--volume shop/data=data.img");
+    lab.assert_restores("latest", "shop/data", &data);
+    lab.file("token", "anderes-wort");
+    let ran = lab.run("-v snapshots").refused(1, &["s3://", "InvalidIdentityToken"]);
+    assert!(!ran.err.contains("anderes-wort"), "{ran:?}");
+    lab.set("AWS_WEB_IDENTITY_TOKEN_FILE", "/no/such/token");
+    lab.run("snapshots").refused(1, &["AWS_WEB_IDENTITY_TOKEN_FILE"]);
 }

@@ -19,6 +19,7 @@ impl ObjectDriver {
     pub fn s3(bucket: &str, prefix: &str, settings: &Settings) -> Result<Self, DriverError> {
         use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
         let endpoint = address(settings, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])?;
+        token_file(settings, "AWS_WEB_IDENTITY_TOKEN_FILE")?;
         let mut builder = AmazonS3Builder::new();
         for (name, value) in settings.iter().filter(|(_, value)| !value.is_empty()) {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
@@ -46,6 +47,7 @@ impl ObjectDriver {
         use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
         let settings = super::azure::settings(settings)?;
         let endpoint = address(&settings, &["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"])?;
+        token_file(&settings, "AZURE_FEDERATED_TOKEN_FILE")?;
         let mut builder = MicrosoftAzureBuilder::new();
         for (name, value) in &settings {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AzureConfigKey>() {
@@ -93,7 +95,16 @@ pub(super) fn find<'a>(settings: &'a Settings, names: &[&str]) -> Option<&'a str
     names.iter().find_map(set).map(|(_, value)| value.as_str())
 }
 
-/// The same for an address, which `object_store` takes on trust.
+/// A file that holds a token is looked at once before it is needed: `object_store` takes a missing one for something
+/// that may be there later.
+fn token_file(settings: &Settings, name: &str) -> Result<(), DriverError> {
+    match find(settings, &[name]).map(std::fs::File::open) {
+        Some(Err(error)) => Err(DriverError::Permanent(format!("{name}: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The value of the first of `names` that is set, an address, which `object_store` takes on trust.
 pub(super) fn address<'a>(settings: &'a Settings, names: &[&str]) -> Result<Option<&'a str>, DriverError> {
     let Some(url) = find(settings, names) else { return Ok(None) };
     let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));

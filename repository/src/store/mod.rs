@@ -1,5 +1,7 @@
 //! Typed access to the store: names, retries with a bound, time limits by length, counts.
 
+#[cfg(feature = "s3")]
+mod aws_profile;
 #[cfg(feature = "azure")]
 mod azure;
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]

@@ -94,7 +94,8 @@ pub fn connect(url: &StoreUrl, create: bool) -> Result<Arc<dyn Driver>> {
     let opened = match url {
         StoreUrl::Local(path) => ObjectDriver::local(path.clone(), create),
         #[cfg(feature = "s3")]
-        StoreUrl::S3 { bucket, prefix } => ObjectDriver::s3(bucket, prefix, &settings(&["AWS_"])),
+        StoreUrl::S3 { bucket, prefix } => super::aws_profile::with_files(settings(&["AWS_"]))
+            .and_then(|settings| ObjectDriver::s3(bucket, prefix, &settings)),
         #[cfg(not(feature = "s3"))]
         StoreUrl::S3 { .. } => Err(DriverError::Permanent("this build has no S3".into())),
         #[cfg(feature = "azure")]
