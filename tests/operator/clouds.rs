@@ -128,6 +128,19 @@ fn s3_is_reached_by_a_profile_of_aws() {
     lab.run("snapshots").refused(1, &["s3://", "gone"]);
 }
 
+/// That the bounds hold is shown with the engine's clock; here, that they are options and change nothing else.
+#[test]
+fn a_bounded_line_carries_the_same_bytes() {
+    let lab = Lab::local();
+    let data = tests::data::bytes(34, 300_000);
+    lab.file("data.img", &data);
+    lab.backup("--limit-upload 20M --limit-download 20480 --volume shop/data=data.img");
+    lab.run("--limit-download 20MiB restore latest --volume shop/data=out").ok();
+    assert!(std::fs::read(lab.path("out")).unwrap() == data);
+    let ran = lab.run("--limit-upload fast snapshots");
+    assert!(ran.code == 2 && ran.err.contains("--limit-upload"), "{ran:?}");
+}
+
 /// IRSA, as EKS sets it in pods. The keys that the played STS gives are those of a real server, so a signature with any
 /// others is refused. It has no session tokens, so the one that is given is empty.
 #[test]

@@ -23,7 +23,7 @@ pub(crate) use prune::{PruneArgs, RetentionCommand, SessionCommand, Time, Undele
 pub(crate) use repair::{FromArgs, RepairArgs};
 pub(crate) use restore::RestoreArgs;
 pub(crate) use retention::{ExplainArgs, ForgetArgs, KeepArgs};
-pub(crate) use size::Size;
+pub(crate) use size::{Rate, Size};
 pub(crate) use volume::{VolumeArg, twice};
 
 use crate::exit::Exit;
@@ -91,6 +91,12 @@ pub(crate) struct Global {
     /// Memory to use for data in flight, such as 96MiB or 1G
     #[arg(long, global = true, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
+    /// Send at most this much a second: KiB, or a size such as 4M; 0 is no bound
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_upload: Option<Rate>,
+    /// Read at most this much a second from the store: KiB, or a size such as 4M; 0 is no bound
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_download: Option<Rate>,
     /// Read the password from this file
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_file")]
     pub(crate) password_file: Option<PathBuf>,
