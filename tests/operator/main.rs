@@ -12,6 +12,7 @@ mod life;
 mod network;
 mod one;
 mod orlop;
+mod profile;
 mod repair;
 mod secrets;
 mod unfit;

@@ -28,6 +28,7 @@ pub(crate) use volume::{VolumeArg, twice};
 
 use crate::exit::Exit;
 use crate::output::to_stderr;
+use crate::profile::Opener;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -66,6 +67,10 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
+    /// Take what neither an option nor a variable says from this profile of ~/.config/orlop/config.toml, or of the file
+    /// that ORLOP_CONFIG names
+    #[arg(long, global = true, value_name = "NAME", env = "ORLOP_PROFILE", hide_env_values = true)]
+    pub(crate) profile: Option<String>,
     /// Where the repository is: a path, file:///path, s3://bucket/prefix, azure://container/prefix or gs://bucket/prefix
     #[arg(short, long, global = true, value_name = "URL", env = "ORLOP_REPOSITORY", hide_env_values = true)]
     pub(crate) repo: Option<String>,
@@ -103,6 +108,9 @@ pub(crate) struct Global {
     /// Open with the key in this file, one line that begins with orlop-key-1-
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// What the profile opens the repository with.
+    #[arg(skip)]
+    pub(crate) opener: Opener,
 }
 
 /// The verbs.
