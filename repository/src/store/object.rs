@@ -206,14 +206,16 @@ fn server_status(error: &object_store::Error) -> Option<(u16, String)> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         let text = inner.to_string();
-        // the last one is Azure's word on one object of a batch
-        let markers =
-            ["Server returned non-2xx status code: ", "Server returned error response: ", "(code: "];
-        for marker in markers {
+        for marker in ["Server returned non-2xx status code: ", "Server returned error response: "] {
             if let Some(rest) = text.find(marker).and_then(|at| text.get(at + marker.len()..)) {
                 let status = rest.get(..3).and_then(|digits| digits.parse().ok());
                 return Some((status.unwrap_or(500), rest.to_owned()));
             }
+        }
+        // Azure's word on one object of a batch; S3 has a name in this place
+        let code = text.rsplit_once("(code: ").and_then(|(_, rest)| rest.trim_end_matches(')').parse().ok());
+        if let Some(status) = code {
+            return Some((status, text));
         }
         cause = inner.source();
     }
@@ -322,4 +324,34 @@ fn is_network(error: &std::io::Error) -> bool {
             | K::NetworkDown
             | K::UnexpectedEof
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(text: &str) -> object_store::Error {
+        object_store::Error::Generic { store: "x", source: text.to_owned().into() }
+    }
+
+    #[test]
+    fn refusals_of_one_object_in_a_batch_are_sorted_by_their_code() {
+        let azure = |code| generic(&format!("Bulk delete request failed for key a/b: no (code: {code})"));
+        for (code, is_final) in [(403, true), (409, false), (503, false)] {
+            let answer = classify(azure(code));
+            assert_eq!(matches!(answer, DriverError::Permanent(_)), is_final, "{answer:?}");
+            assert!(answer.to_string().contains("a/b: no"), "{answer}");
+        }
+        let s3 =
+            classify(generic("DeleteObjects request failed for key a: Access Denied (code: AccessDenied)"));
+        assert!(s3.to_string().contains("Access Denied"), "{s3}");
+    }
+
+    #[test]
+    fn a_conflict_is_open_but_for_what_azure_says_for_good() {
+        let answer = |code: &str| classify_conflict(&format!("409: <Code>{code}</Code>"), String::new);
+        assert!(matches!(answer("BlobAlreadyExists"), DriverError::Exists));
+        assert!(matches!(answer("BlobImmutableDueToPolicy"), DriverError::Permanent(_)));
+        assert!(matches!(answer("ConditionalRequestConflict"), DriverError::Transient(_)));
+    }
 }
