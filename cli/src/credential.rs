@@ -1,13 +1,14 @@
 //! Which password or key opens the repository, and which one a new slot gets.
 //!
 //! The first of these that is given counts: `--key-file` or `--password-file`, `ORLOP_PASSWORD`,
-//! `ORLOP_PASSWORD_FILE`, `ORLOP_PASSWORD_COMMAND`, the terminal. For the repository that `--from` names
+//! `ORLOP_PASSWORD_FILE`, `ORLOP_PASSWORD_COMMAND`, the profile, the terminal. For the repository that `--from` names
 //! there is the same with `from` in each name; without any of it, what opens the other one is tried.
 
 use crate::args::{FromArgs, Global, NewSecretArgs};
 use crate::exit::Failure;
 use crate::format::{Secret, keyfile};
 use crate::output::Output;
+use crate::profile::Opener;
 use crate::secret::{self, NewKeyFile};
 use crate::terminal;
 use repository::{Credential, Env};
@@ -94,6 +95,7 @@ struct Given<'a> {
     password_variable: &'static str,
     file_variable: &'static str,
     command_variable: &'static str,
+    profile: Option<&'a Opener>,
 }
 
 const OWN: Given<'static> = Given {
@@ -102,6 +104,7 @@ const OWN: Given<'static> = Given {
     password_variable: "ORLOP_PASSWORD",
     file_variable: "ORLOP_PASSWORD_FILE",
     command_variable: "ORLOP_PASSWORD_COMMAND",
+    profile: None,
 };
 
 const FROM: Given<'static> = Given {
@@ -110,16 +113,17 @@ const FROM: Given<'static> = Given {
     password_variable: "ORLOP_FROM_PASSWORD",
     file_variable: "ORLOP_FROM_PASSWORD_FILE",
     command_variable: "ORLOP_FROM_PASSWORD_COMMAND",
+    profile: None,
 };
 
 impl Given<'static> {
     fn with(self, global: &Global) -> Given<'_> {
         let (key_file, password_file) = (global.key_file.as_deref(), global.password_file.as_deref());
-        Given { key_file, password_file, ..self }
+        Given { key_file, password_file, profile: Some(&global.opener), ..self }
     }
 }
 
-/// What options or the environment give.
+/// What options, the environment or a profile give.
 fn given(from: &Given<'_>, output: Output) -> Result<Option<Credential>, Failure> {
     if let Some(path) = from.key_file {
         if let Some(mode) = secret::readable_by_others(path) {
@@ -144,7 +148,16 @@ fn given(from: &Given<'_>, output: Output) -> Result<Option<Credential>, Failure
         let text = secret::from_command(name, &Zeroizing::new(command))?;
         return password(name, text).map(Some);
     }
-    Ok(None)
+    match from.profile {
+        Some(Opener::Password(text)) => {
+            password("the profile's password", Zeroizing::new(text.as_bytes().to_vec())).map(Some)
+        }
+        Some(Opener::Command(command)) => {
+            let name = "password-command of the profile";
+            password(name, secret::from_command(name, command)?).map(Some)
+        }
+        Some(Opener::None) | None => Ok(None),
+    }
 }
 
 /// An empty variable is one that is not set.

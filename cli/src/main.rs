@@ -9,6 +9,7 @@ mod display;
 mod exit;
 mod format;
 mod output;
+mod profile;
 mod secret;
 mod signals;
 mod terminal;
@@ -38,7 +39,8 @@ fn main() {
 /// How much less of a busy CPU a prune takes than others: a tenth of a backup's share.
 const PRUNE_NICE: i32 = 10;
 
-fn run(cli: Cli, output: Output) -> Result<(), Failure> {
+fn run(mut cli: Cli, output: Output) -> Result<(), Failure> {
+    profile::apply(&mut cli.global)?;
     if matches!(cli.command, Command::Prune(_)) {
         // before there are threads, which inherit it; a refusal changes nothing that counts
         let _ = rustix::process::nice(PRUNE_NICE);

@@ -4,6 +4,7 @@
 //! Inline, everything runs where it is called, in call order, on one thread: a seeded run of
 //! the engine is then reproducible, and crash tests can stop it at any store call.
 
+use crate::rates::Rates;
 use crate::{Error, Result};
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, select};
@@ -20,6 +21,7 @@ pub struct Exec {
     cancel: Arc<Cancel>,
     memory_len: u64,
     index_len: Option<u64>,
+    rates: Rates,
 }
 
 /// What an operation may hold in memory unless told otherwise.
@@ -66,18 +68,19 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 impl Exec {
-    fn of(mode: Mode) -> Self {
-        Exec { mode, cancel: Arc::default(), memory_len: MEMORY_LEN, index_len: None }
+    fn new(mode: Mode) -> Self {
+        let (cancel, rates) = (Arc::default(), Rates::default());
+        Exec { mode, cancel, memory_len: MEMORY_LEN, index_len: None, rates }
     }
 
     /// Everything on the calling thread, in call order.
     pub fn inline() -> Self {
-        Self::of(Mode::Inline(None))
+        Exec::new(Mode::Inline(None))
     }
 
     /// Everything on the calling thread; waits are `time`'s.
     pub fn inline_with(time: Arc<dyn InlineTime>) -> Self {
-        Self::of(Mode::Inline(Some(time)))
+        Exec::new(Mode::Inline(Some(time)))
     }
 
     /// `threads` CPU threads; the caller provides a tokio runtime for the asynchronous part.
@@ -87,7 +90,19 @@ impl Exec {
             .thread_name(|n| format!("orlop-cpu-{n}"))
             .build()
             .map_err(|e| Error::Internal { what: format!("starting {threads} threads: {e}") })?;
-        Ok(Self::of(Mode::Threads(Arc::new(pool))))
+        Ok(Exec::new(Mode::Threads(Arc::new(pool))))
+    }
+
+    /// With bounds on what goes over the line; all stores that this reaches share them.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Rates) -> Self {
+        self.rates = rates;
+        self
+    }
+
+    /// Bounds on what goes over the line.
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     /// With another bound on memory, in bytes; at least 64 MiB are used.

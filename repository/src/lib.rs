@@ -23,6 +23,7 @@ mod open;
 pub mod pending;
 pub mod progress;
 pub mod prune;
+mod rates;
 pub mod reader;
 pub mod repair;
 mod repo;
@@ -40,6 +41,7 @@ pub use credential::Credential;
 pub use env::Env;
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{CancelHandle, Exec};
+pub use rates::Rates;
 pub use repo::{Identity, Repository};
 /// The format, for those who name its types and may not depend on it themselves.
 pub use repo_format;

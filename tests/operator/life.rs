@@ -2,6 +2,7 @@
 
 use crate::orlop::{Lab, files, sparse};
 use std::fs::File;
+use tests::clouds::{Cloud, CloudServer};
 use tests::servers::{Kind, S3Server};
 
 const SHOP: &str = "\
@@ -106,4 +107,16 @@ fn on_versitygw() {
 fn on_minio() {
     let Ok(server) = S3Server::start(Kind::Minio) else { return };
     life(&Lab::on_server(&server));
+}
+
+#[test]
+fn on_azurite() {
+    let Ok(server) = CloudServer::start(Cloud::Azure) else { return };
+    life(&Lab::on_cloud(&server));
+}
+
+#[test]
+fn on_gcs_by_a_translator() {
+    let Ok(server) = CloudServer::start(Cloud::Gcs) else { return };
+    life(&Lab::on_cloud(&server));
 }

@@ -3,6 +3,7 @@
 //! Each failure must be one clear line that names its object, with the exit code that the help promises, and must leave
 //! the repository as it was.
 
+mod clouds;
 mod crowd;
 mod damage;
 mod disk;
@@ -11,6 +12,7 @@ mod life;
 mod network;
 mod one;
 mod orlop;
+mod profile;
 mod ranges;
 mod repair;
 mod secrets;

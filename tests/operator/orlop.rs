@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 pub(crate) use tests::binary::orlop as binary;
+use tests::clouds::CloudServer;
 use tests::servers::S3Server;
+
+/// Beginnings of names of variables that no run inherits.
+const CLEARED: [&str; 7] = ["ORLOP_", "AWS_", "AZURE_", "AZURITE_", "IDENTITY_", "GOOGLE_", "GCE_"];
 
 /// A folder with an owner's key, and a repository somewhere.
 pub(crate) struct Lab {
@@ -37,6 +41,13 @@ impl Lab {
         let mut lab = Lab::bare();
         lab.url = format!("s3://{}/lab", server.bucket());
         lab.env = server.env().map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        lab
+    }
+
+    /// No repository yet; it will be on `server`.
+    pub(crate) fn on_cloud(server: &CloudServer) -> Lab {
+        let mut lab = Lab::bare().at(format!("{}/lab", server.url()));
+        lab.env = server.settings().to_vec();
         lab
     }
 
@@ -83,9 +94,7 @@ impl Lab {
     pub(crate) fn command(&self, program: impl Into<OsString>) -> Command {
         let mut command = Command::new(program.into());
         let inherited = std::env::vars_os().map(|(name, _)| name);
-        for name in
-            inherited.filter(|n| ["ORLOP_", "AWS_"].iter().any(|p| n.to_string_lossy().starts_with(p)))
-        {
+        for name in inherited.filter(|n| CLEARED.iter().any(|p| n.to_string_lossy().starts_with(p))) {
             command.env_remove(name);
         }
         command.env("ORLOP_REPOSITORY", &self.url).env("HOME", self.dir.path());

@@ -99,16 +99,7 @@ impl S3Server {
             Ok(dir) => dir,
             Err(error) => return Err(skip(kind.name(), &format!("no temporary folder: {error}"))),
         };
-        let output = match script(kind, "start", dir.path()) {
-            Ok(output) => output,
-            Err(error) => return Err(skip(kind.name(), &format!("bash does not run: {error}"))),
-        };
-        let log = String::from_utf8_lossy(&output.stderr);
-        if output.status.code() == Some(SKIP_CODE) {
-            return Err(skip(kind.name(), &skip_reason(&log)));
-        }
-        assert!(output.status.success(), "{} did not start: {log}", kind.name());
-        let answer = String::from_utf8_lossy(&output.stdout);
+        let answer = start(kind.name(), dir.path())?;
         let value = |key: &str| match setting(&answer, key) {
             Some(value) => value.to_owned(),
             None => String::new(),
@@ -183,13 +174,27 @@ impl S3Server {
 impl Drop for S3Server {
     fn drop(&mut self) {
         // The watcher that the script started covers a test process that is killed before it gets here.
-        let _ = script(self.kind, "stop", self.dir.path());
+        let _ = script(self.kind.name(), "stop", self.dir.path());
     }
 }
 
-fn script(kind: Kind, action: &str, dir: &Path) -> std::io::Result<Output> {
-    let path =
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../dev")).join(format!("{}.sh", kind.name()));
+/// What the script of a server says when it has started it.
+pub(crate) fn start(name: &str, dir: &Path) -> Result<String, Skipped> {
+    let output = match script(name, "start", dir) {
+        Ok(output) => output,
+        Err(error) => return Err(skip(name, &format!("bash does not run: {error}"))),
+    };
+    let log = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(SKIP_CODE) {
+        return Err(skip(name, &skip_reason(&log)));
+    }
+    assert!(output.status.success(), "{name} did not start: {log}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs the script `dev/NAME.sh`.
+pub(crate) fn script(name: &str, action: &str, dir: &Path) -> std::io::Result<Output> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../dev")).join(format!("{name}.sh"));
     Command::new("bash")
         .arg(path)
         .arg(action)

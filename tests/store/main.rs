@@ -1,5 +1,7 @@
 //! One suite for every store: the five verbs keep the promises that the engine builds on.
 
+mod clouds;
+mod credentials;
 mod network;
 mod suite;
 

@@ -48,7 +48,7 @@ async fn put(driver: &dyn Driver, name: &str, bytes: impl Into<Bytes>) -> Result
     driver.put_new(name, bytes.into().into()).await
 }
 
-async fn names(driver: &dyn Driver, prefix: &str) -> Vec<String> {
+pub(crate) async fn names(driver: &dyn Driver, prefix: &str) -> Vec<String> {
     let listed = driver.list(prefix).map(|meta| meta.unwrap().name).collect::<Vec<_>>().await;
     let mut listed = listed;
     listed.sort();

@@ -23,11 +23,12 @@ pub(crate) use prune::{PruneArgs, RetentionCommand, SessionCommand, Time, Undele
 pub(crate) use repair::{FromArgs, RepairArgs};
 pub(crate) use restore::RestoreArgs;
 pub(crate) use retention::{ExplainArgs, ForgetArgs, KeepArgs};
-pub(crate) use size::Size;
+pub(crate) use size::{Rate, Size};
 pub(crate) use volume::{VolumeArg, twice};
 
 use crate::exit::Exit;
 use crate::output::to_stderr;
+use crate::profile::Opener;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -42,6 +43,12 @@ A first round, on a local directory:
 
 On S3, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for other servers, AWS_ENDPOINT_URL:
   orlop -r s3://bucket/prefix snapshots
+
+On Azure, with AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY:
+  orlop -r azure://container/prefix snapshots
+
+On Google Cloud Storage, with GOOGLE_APPLICATION_CREDENTIALS or on a machine that has an account:
+  orlop -r gs://bucket/prefix snapshots
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 partial, 10 no repository, 11 conflict,
 12 wrong key or role, 13 damage found, 130 interrupted.";
@@ -60,7 +67,11 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where the repository is: a path, file:///path or s3://bucket/prefix
+    /// Take what neither an option nor a variable says from this profile of ~/.config/orlop/config.toml, or of the file
+    /// that ORLOP_CONFIG names
+    #[arg(long, global = true, value_name = "NAME", env = "ORLOP_PROFILE", hide_env_values = true)]
+    pub(crate) profile: Option<String>,
+    /// Where the repository is: a path, file:///path, s3://bucket/prefix, azure://container/prefix or gs://bucket/prefix
     #[arg(short, long, global = true, value_name = "URL", env = "ORLOP_REPOSITORY", hide_env_values = true)]
     pub(crate) repo: Option<String>,
     /// Answer in JSON: an array for listings, else lines with a message_type, the last one "summary"
@@ -85,12 +96,21 @@ pub(crate) struct Global {
     /// Memory to use for data in flight, such as 96MiB or 1G
     #[arg(long, global = true, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
+    /// Send at most this much a second: KiB, or a size such as 4M; 0 is no bound
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_upload: Option<Rate>,
+    /// Read at most this much a second from the store: KiB, or a size such as 4M; 0 is no bound
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_download: Option<Rate>,
     /// Read the password from this file
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_file")]
     pub(crate) password_file: Option<PathBuf>,
     /// Open with the key in this file, one line that begins with orlop-key-1-
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// What the profile opens the repository with.
+    #[arg(skip)]
+    pub(crate) opener: Opener,
 }
 
 /// The verbs.

@@ -27,6 +27,20 @@ impl FromStr for Size {
     }
 }
 
+/// Bytes per second: a bare number is KiB/s, as restic has it, else a [`Size`]. 0 is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) Option<u64>);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+        let Size(rate) = if is_bare { format!("{text}K").parse()? } else { text.parse()? };
+        Ok(Rate(Some(rate).filter(|rate| *rate > 0)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +64,17 @@ mod tests {
             ["", "K", "-1", "1.5G", "1 G", "1KB", "iB", "1iB", "1X", "99999999999T", "18446744073709551616"]
         {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_rates() {
+        for (text, rate) in [("500", 500 << 10), ("500K", 500 << 10), ("2MiB", 2 << 20), ("4096B", 4096)] {
+            assert_eq!(text.parse(), Ok(Rate(Some(rate))), "{text}");
+        }
+        assert_eq!("0".parse(), Ok(Rate(None)));
+        for bad in ["", "K", "-1", "1.5M", "1M/s", "18014398509481984"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
     }
 }

@@ -1,5 +1,11 @@
 //! Typed access to the store: names, retries with a bound, time limits by length, counts.
 
+#[cfg(feature = "s3")]
+mod aws_profile;
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+mod cloud;
 mod driver;
 #[cfg(feature = "fault")]
 pub mod fault;
@@ -155,6 +161,9 @@ impl Store {
     }
 
     fn count(&self, uploaded: u64, downloaded: u64) {
+        if self.exec.rates().is_bound() {
+            self.exec.rates().after_download(self.env.clock.monotonic(), downloaded);
+        }
         self.counters.uploaded_bytes.fetch_add(uploaded, Ordering::Relaxed);
         self.counters.downloaded_bytes.fetch_add(downloaded, Ordering::Relaxed);
     }
@@ -168,6 +177,28 @@ impl Store {
         let limit = Duration::from_secs(30u64.saturating_add(len / SLOWEST_BYTES_PER_SECOND));
         let late = || DriverError::Transient(format!("no answer within {} s", limit.as_secs()));
         self.exec.timeout(limit, call).await.unwrap_or_else(|| Err(late()))
+    }
+
+    /// Waits until the bounds on the line let `len` bytes be sent, or anything be read.
+    async fn turn(&self, verb: &'static str, len: u64) -> Result<()> {
+        let rates = self.exec.rates();
+        if !rates.is_bound() {
+            return Ok(());
+        }
+        let now = self.env.clock.monotonic();
+        let wait = match verb {
+            "put" => rates.before_upload(now, len),
+            "get" => rates.before_download(now),
+            _ => Duration::ZERO,
+        };
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let slept = async {
+            self.exec.sleep(wait).await;
+            Ok(())
+        };
+        self.exec.unless_cancelled(slept).await
     }
 
     /// Pauses before the next try; false once the time is up.
@@ -195,6 +226,8 @@ impl Store {
         let mut failing_since = None;
         let mut tries = 0;
         loop {
+            // not part of the time limit of the request
+            self.turn(verb, len).await?;
             match self.try_once(len, call()).await {
                 Err(cause @ DriverError::Transient(_)) => {
                     let since = *failing_since.get_or_insert_with(|| self.env.clock.monotonic());
@@ -279,6 +312,7 @@ impl Store {
     pub async fn put_once(&self, name: &ObjectName, payload: PutPayload) -> Result<PutOnce> {
         let path = name.to_string();
         let len = payload.content_length() as u64;
+        self.turn("put", len).await?;
         match self.try_once(len, self.driver.put_new(&path, payload)).await {
             Ok(()) => {
                 self.count(len, 0);

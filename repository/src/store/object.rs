@@ -1,4 +1,4 @@
-//! [`Driver`] over the `object_store` crate: local directories and S3.
+//! [`Driver`] over the `object_store` crate: local directories; buckets and containers are set up in `cloud`.
 
 use super::driver::{Driver, DriverError, ObjectMeta};
 use bytes::Bytes;
@@ -44,42 +44,17 @@ impl ObjectDriver {
         Ok(ObjectDriver { inner: Arc::new(inner), root: Path::default(), url, dirs, lag_ms })
     }
 
-    /// An S3 bucket; `settings` are the usual `AWS_*` variables, as names and values.
-    ///
-    /// Requests are not retried here (the engine does it, knowing which may be repeated) and have
-    /// no total time limit (the engine sets one by length).
-    #[cfg(feature = "s3")]
-    pub fn s3(bucket: &str, prefix: &str, settings: &[(String, String)]) -> Result<Self, DriverError> {
-        use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-        let permanent = |e: object_store::Error| DriverError::Permanent(describe(&e));
-        let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-            .iter()
-            .find_map(|name| settings.iter().find(|(key, value)| key == name && !value.is_empty()))
-            .map(|(_, value)| value.clone());
-        let mut builder = AmazonS3Builder::new();
-        for (name, value) in settings {
-            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let client = object_store::ClientOptions::new()
-            .with_timeout_disabled()
-            .with_connect_timeout(std::time::Duration::from_secs(10))
-            .with_allow_http(endpoint.as_deref().is_some_and(|url| url.starts_with("http://")));
-        let retry = object_store::RetryConfig { max_retries: 0, ..Default::default() };
-        builder = builder
-            .with_bucket_name(bucket)
-            .with_client_options(client)
-            .with_retry(retry)
-            .with_conditional_put(S3ConditionalPut::ETagMatch);
-        if let Some(endpoint) = endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
+    /// What lies below `prefix` of `place`, a bucket or container as a URL.
+    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+    pub(super) fn remote(
+        inner: Arc<dyn ObjectStore>,
+        place: &str,
+        prefix: &str,
+    ) -> Result<Self, DriverError> {
         let root = Path::parse(prefix.trim_matches('/'))
             .map_err(|e| DriverError::Permanent(format!("prefix {prefix:?}: {e}")))?;
-        let url = format!("s3://{bucket}/{root}");
-        let inner = Arc::new(builder.build().map_err(permanent)?);
-        Ok(ObjectDriver { inner, root, url: url.trim_end_matches('/').to_owned(), dirs: None, lag_ms: 0 })
+        let url = format!("{place}/{root}").trim_end_matches('/').to_owned();
+        Ok(ObjectDriver { inner, root, url, dirs: None, lag_ms: 0 })
     }
 
     fn path(&self, name: &str) -> Path {
@@ -91,11 +66,14 @@ impl ObjectDriver {
     }
 
     /// Stores refuse a range that begins at or beyond the end: servers with a status of their own, directories with
-    /// an error that is like any other.
+    /// an error that is like any other. Azurite sends the whole object, which `object_store` then refuses.
     fn may_be_beyond_end(&self, error: &object_store::Error) -> bool {
         match server_status(error) {
             Some((status, _)) => status == 416,
-            None => self.dirs.is_some() && matches!(error, object_store::Error::Generic { .. }),
+            None => {
+                let is_generic = matches!(error, object_store::Error::Generic { .. });
+                is_generic && (self.dirs.is_some() || describe(error).starts_with("Wanted range starting at"))
+            }
         }
     }
 
@@ -234,6 +212,11 @@ fn server_status(error: &object_store::Error) -> Option<(u16, String)> {
                 return Some((status.unwrap_or(500), rest.to_owned()));
             }
         }
+        // Azure's word on one object of a batch; S3 has a name in this place
+        let code = text.rsplit_once("(code: ").and_then(|(_, rest)| rest.trim_end_matches(')').parse().ok());
+        if let Some(status) = code {
+            return Some((status, text));
+        }
         cause = inner.source();
     }
     None
@@ -291,9 +274,8 @@ fn classify_read(error: object_store::Error) -> DriverError {
 fn classify(error: object_store::Error) -> DriverError {
     use object_store::Error as E;
     match &error {
-        // a conflict with a request under way says nothing about what will be there
-        E::AlreadyExists { .. } if matches!(server_status(&error), Some((409, _))) => {
-            DriverError::Transient(describe(&error))
+        E::AlreadyExists { .. } if let Some((409, body)) = server_status(&error) => {
+            classify_conflict(&body, || describe(&error))
         }
         E::NotFound { .. } => DriverError::NotFound,
         E::AlreadyExists { .. } | E::Precondition { .. } => DriverError::Exists,
@@ -315,6 +297,18 @@ fn classify(error: object_store::Error) -> DriverError {
     }
 }
 
+/// A 409 mostly means a conflict with a request under way, which says nothing about what will be there. Azure
+/// also says so that an object is there, or may not be removed before its time.
+fn classify_conflict(body: &str, text: impl Fn() -> String) -> DriverError {
+    if body.contains("<Code>BlobAlreadyExists</Code>") {
+        DriverError::Exists
+    } else if body.contains("<Code>BlobImmutableDueToPolicy</Code>") {
+        DriverError::Permanent(text())
+    } else {
+        DriverError::Transient(text())
+    }
+}
+
 fn is_network(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as K;
     matches!(
@@ -330,4 +324,34 @@ fn is_network(error: &std::io::Error) -> bool {
             | K::NetworkDown
             | K::UnexpectedEof
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(text: &str) -> object_store::Error {
+        object_store::Error::Generic { store: "x", source: text.to_owned().into() }
+    }
+
+    #[test]
+    fn refusals_of_one_object_in_a_batch_are_sorted_by_their_code() {
+        let azure = |code| generic(&format!("Bulk delete request failed for key a/b: no (code: {code})"));
+        for (code, is_final) in [(403, true), (409, false), (503, false)] {
+            let answer = classify(azure(code));
+            assert_eq!(matches!(answer, DriverError::Permanent(_)), is_final, "{answer:?}");
+            assert!(answer.to_string().contains("a/b: no"), "{answer}");
+        }
+        let s3 =
+            classify(generic("DeleteObjects request failed for key a: Access Denied (code: AccessDenied)"));
+        assert!(s3.to_string().contains("Access Denied"), "{s3}");
+    }
+
+    #[test]
+    fn a_conflict_is_open_but_for_what_azure_says_for_good() {
+        let answer = |code: &str| classify_conflict(&format!("409: <Code>{code}</Code>"), String::new);
+        assert!(matches!(answer("BlobAlreadyExists"), DriverError::Exists));
+        assert!(matches!(answer("BlobImmutableDueToPolicy"), DriverError::Permanent(_)));
+        assert!(matches!(answer("ConditionalRequestConflict"), DriverError::Transient(_)));
+    }
 }

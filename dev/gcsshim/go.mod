@@ -1,0 +1,3 @@
+module gcsshim
+
+go 1.25

@@ -1,0 +1,3 @@
+module tlsfront
+
+go 1.25
