@@ -24,7 +24,7 @@ struct Args {
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     /// MiB of the image, seven tenths of it filled.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(256..))]
     mib: u64,
     /// Rounds; each has a run without the proxy and one of each line.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
@@ -68,8 +68,10 @@ fn main() -> Result<()> {
     };
     let image = dir.join(format!("latency-{}.img", args.mib));
     if !image.exists() {
-        let image_len = args.mib << 20;
-        make(&image, &Recipe { image_len, files_len: image_len / 10 * 7, from: default_sources() })?;
+        // under another name until it is whole: what is there is used again
+        let (part, image_len) = (work.join("image"), args.mib << 20);
+        make(&part, &Recipe { image_len, files_len: image_len / 10 * 7, from: default_sources() })?;
+        std::fs::rename(&part, &image)?;
     }
     let lines: Vec<Line> =
         args.mbit.iter().flat_map(|mbit| args.rtt.iter().map(|ms| line(*ms, *mbit))).collect();
