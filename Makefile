@@ -43,6 +43,7 @@ bench: ## orlop beside restic, rustic, kopia and borg on the same images: hours 
 	cargo build --release --locked -p benches --bins
 	$(if $(QUICK),,target/release/limits)
 	$(if $(QUICK),,cargo bench --locked -p benches)
+	$(if $(QUICK),,target/release/latency --dir $(BENCH_DIR))
 	@peers=(); \
 	for name in restic rustic kopia borg; do \
 	  if path=$$(dev/peers.sh path $$name 2>/dev/null); then peers+=(--peer "$$name=$$path"); fi; \

@@ -4,6 +4,7 @@
 //! - `limits` runs the [`fused`] loop, a backup without a store, and compares it with its [`kernels`].
 //! - `pipeline` runs the engine and the fused loop in turns; [`unpack`] is the loop of a restore.
 //! - `macro-bench` runs whole programs side by side: orlop, restic, rustic, kopia, borg.
+//! - `latency` runs backup and restore over a [`line`] with latency and bandwidth, before a real S3 server ([`s3`]).
 //! - `synthetic` makes a repository of any size, which `prune` is measured on.
 //!
 //! All of them want a quiet machine and say what load they saw.
@@ -13,12 +14,14 @@ pub mod engine;
 pub mod fused;
 pub mod image;
 pub mod kernels;
+pub mod line;
 pub mod macrobench;
 pub mod make;
 pub mod packs;
 pub mod process;
 pub mod prune;
 pub mod report;
+pub mod s3;
 pub mod synthetic;
 pub mod unpack;
 
