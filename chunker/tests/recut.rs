@@ -172,7 +172,8 @@ fn little_is_read_of_a_segment() {
         let at = block * BLOCK_LEN;
         let mut after = before.clone();
         after[at] ^= 1;
-        let (new, read_len) = recut(params, &old, &after, &[at..at + 1]);
+        let changed = at..at + 1;
+        let (new, read_len) = recut(params, &old, &after, std::slice::from_ref(&changed));
         assert_eq!(new, model_cuts(params, &after));
         let mut end = 0;
         let chunk = old.iter().find(|cut| {

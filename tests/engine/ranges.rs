@@ -113,7 +113,7 @@ fn only_what_changed_is_read_and_stored() {
     let mut request = request(&data, base, &[range]);
     request.changed.as_mut().unwrap().audit_blocks = 0;
     let report = bench.backup(request).unwrap();
-    assert!(report.bytes_read <= 4 * 128 << 10 && report.chunks_new <= 3, "{report:?}");
+    assert!(report.bytes_read <= 512 << 10 && report.chunks_new <= 3, "{report:?}");
     assert!(report.bytes_stored <= 160 << 10, "{report:?}");
     assert!(is_sound(&bench, &report, &data));
 }

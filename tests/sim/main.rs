@@ -94,11 +94,14 @@ fn how(seed: u64) -> String {
 
 #[test]
 fn one_seed_twice_is_one_schedule() {
+    let mut by_ranges = 0;
     for seed in 0..40 {
         let [first, second] = [false, true].map(|lines| run(seed, lines, &plain));
         assert_eq!((first.hash, first.calls), (second.hash, second.calls), "seed {seed}");
         assert_ne!(first.hash, run(seed + 1, false, &plain).hash, "seed {seed}");
+        by_ranges += first.by_ranges;
     }
+    assert!(by_ranges >= 10, "schedules hardly know backups by changed ranges: {by_ranges}");
 }
 
 #[test]

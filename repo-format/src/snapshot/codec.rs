@@ -270,7 +270,7 @@ fn encode_stats(stats: &VolumeStats) -> Map {
     map
 }
 
-fn parse_stats(mut map: Map) -> Result<VolumeStats> {
+pub(super) fn parse_stats(mut map: Map) -> Result<VolumeStats> {
     Ok(VolumeStats {
         bytes_read: map.uint("bytes_read")?,
         bytes_new: map.uint("bytes_new")?,

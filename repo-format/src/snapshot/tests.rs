@@ -1,5 +1,5 @@
 use super::*;
-use crate::cbor::Value;
+use crate::cbor::{Map, Value};
 use crate::golden;
 use proptest::prelude::*;
 
@@ -72,6 +72,24 @@ fn round_trips_and_omits_what_is_absent() {
     let keys = Value::parse(&least().encode().unwrap()).unwrap().into_map("").unwrap();
     let keys: Vec<&str> = keys.entries().iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, ["sid", "kind", "time", "tool", "group", "domain", "status"]);
+}
+
+#[test]
+fn a_count_of_partial_scans_is_there_or_absent() {
+    let mut snapshot = full();
+    for count in [1, 29, u32::MAX] {
+        snapshot.volumes[0].stats.partial_scans = count;
+        assert_eq!(Snapshot::parse(&snapshot.encode().unwrap()), Ok(snapshot.clone()));
+    }
+    for (count, is_large) in [(0_u64, false), (1 << 32, true)] {
+        let mut stats = Map::new();
+        for name in ["bytes_read", "bytes_new", "bytes_stored", "chunks_new", "chunks_reused"] {
+            stats.set(name, 0_u64);
+        }
+        stats.set("partial_scans", count);
+        let error = codec::parse_stats(stats).unwrap_err();
+        assert_eq!(matches!(error, crate::Error::TooLarge { .. }), is_large, "{error}");
+    }
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub(super) enum Job {
 
 /// What a job came to.
 pub(super) enum Outcome {
-    /// A snapshot was committed, says the engine.
-    Committed(SnapshotId),
+    /// A snapshot was committed, says the engine, with so many volumes by changed ranges.
+    Committed(SnapshotId, u64),
     /// Done, in words.
     Done(String),
     /// There was nothing to do it to.
@@ -60,11 +60,13 @@ impl Job {
                 let changed = changed_since(&repository, &spec, &earlier).await?;
                 let request = BackupRequest { changed, ..spec.request() };
                 let report = backup(&repository, request, &progress).await?;
-                if let Some(note) = report.notes.into_iter().find(|note| note.is_fault) {
-                    return Err(Error::Damage { object: note.volume, detail: note.text });
+                if let Some(note) = report.notes.iter().find(|note| note.is_fault) {
+                    let (object, detail) = (note.volume.clone(), note.text.clone());
+                    return Err(Error::Damage { object, detail });
                 }
                 let sid = report.snapshot_id;
-                return Ok(sid.map_or(Outcome::Nothing, Outcome::Committed));
+                let count = report.volumes_by_ranges;
+                return Ok(sid.map_or(Outcome::Nothing, |sid| Outcome::Committed(sid, count)));
             }
             Job::Chore { chore, choice, window_ms, pace } => (chore, choice, window_ms, pace),
             Job::Tidy => return tidy(&repository, &progress).await,
@@ -96,7 +98,7 @@ impl Job {
                     return Ok(Outcome::Nothing);
                 };
                 let report = undelete::undelete(&repository, sid, &progress).await?;
-                Ok(Outcome::Committed(report.snapshot_id))
+                Ok(Outcome::Committed(report.snapshot_id, 0))
             }
             Chore::Drop => {
                 let (sessions, problems) = pending::list(&repository).await?;

@@ -31,6 +31,8 @@ pub struct Report {
     pub calls: u64,
     /// Snapshots committed.
     pub commits: u64,
+    /// Volumes of which only what changed was read.
+    pub by_ranges: u64,
     /// Processes that crashed.
     pub crashes: u64,
     /// What does not hold.
@@ -43,7 +45,7 @@ impl Report {
     /// Of a schedule whose engine panicked.
     pub fn panicked(seed: u64, what: String) -> Self {
         let failure = Some(format!("panic: {what}"));
-        Report { seed, hash: 0, calls: 0, commits: 0, crashes: 0, failure, lines: Vec::new() }
+        Report { seed, hash: 0, calls: 0, commits: 0, by_ranges: 0, crashes: 0, failure, lines: Vec::new() }
     }
 }
 
@@ -81,6 +83,7 @@ pub struct Schedule {
     machines: Vec<Machine>,
     model: Model,
     crashes: u64,
+    by_ranges: u64,
 }
 
 impl Schedule {
@@ -93,7 +96,15 @@ impl Schedule {
         let store = base.objects.with_lag(&profile, seed);
         let trace = if lines { Trace::with_lines() } else { Trace::default() };
         let world = Shared::new(World::new(store, profile, rng, trace));
-        Schedule { seed, world, base, machines: Vec::new(), model: Model::default(), crashes: 0 }
+        Schedule {
+            seed,
+            world,
+            base,
+            machines: Vec::new(),
+            model: Model::default(),
+            crashes: 0,
+            by_ranges: 0,
+        }
     }
 
     /// Runs to the end and verifies.
@@ -107,6 +118,7 @@ impl Schedule {
             hash: world.trace.hash(),
             calls: world.calls,
             commits: self.model.committed.len() as u64,
+            by_ranges: self.by_ranges,
             crashes: self.crashes,
             failure,
             lines,
@@ -305,7 +317,7 @@ impl Schedule {
     ) -> Result<(), String> {
         let job = job.ok_or("a job that nobody gave")?;
         let said = match &result {
-            Ok(Outcome::Committed(sid)) => format!("committed {sid}"),
+            Ok(Outcome::Committed(sid, _)) => format!("committed {sid}"),
             Ok(Outcome::Done(what)) => what.clone(),
             Ok(Outcome::Nothing) => "nothing to do".into(),
             Err(error) => format!("error: {error}"),
@@ -316,7 +328,8 @@ impl Schedule {
             world.trace.add(&[2], &said, || format!("{now} p{process} {}: {said}", job.text()));
         }
         match result {
-            Ok(Outcome::Committed(sid)) => {
+            Ok(Outcome::Committed(sid, by_ranges)) => {
+                self.by_ranges += by_ranges;
                 self.model.committed.push(sid);
                 if let Job::Backup(spec, _) = &job {
                     self.model.backed_up.push((sid, spec.no));
