@@ -83,3 +83,32 @@ fn key_files_are_private_and_never_replaced() {
     assert_eq!(std::fs::read(lab.path("read.key")).unwrap(), before);
     lab.assert_intact();
 }
+
+/// A hint says which slot to ask for first. Whatever it says, keys open what they open.
+#[test]
+fn a_hint_of_a_key_slot_opens_nothing_by_itself() {
+    let lab = Lab::local();
+    let added = lab.run("--json key add --role backup --key-file-out some.key").ok().summary();
+    lab.file("data.img", "data");
+    let line = "--key-file some.key --cache-dir cache --json backup --dry-run --volume shop/data=data.img";
+    let read = || lab.bare_run(line.split(' '));
+    let requests = || read().ok().summary()["store_requests"].as_u64().unwrap();
+    let (cold, warm) = (requests(), requests());
+    assert!(warm + 2 <= cold, "{cold} requests, then {warm}");
+    let hint = std::fs::read_dir(lab.path("cache/slots")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::metadata(&hint).unwrap().permissions().mode() & 0o777, 0o600);
+    let precious = lab.file("precious", "0".repeat(32));
+    for text in ["", "x", &"0".repeat(32), &"0".repeat(1 << 20)] {
+        std::fs::write(&hint, text).unwrap();
+        read().ok();
+        assert_eq!(requests(), warm, "it is written anew");
+    }
+    std::fs::remove_file(&hint).unwrap();
+    std::os::unix::fs::symlink(&precious, &hint).unwrap();
+    read().ok();
+    assert_eq!(std::fs::read(&precious).unwrap(), "0".repeat(32).as_bytes());
+    std::fs::remove_file(&hint).unwrap();
+    read().ok();
+    lab.run(&format!("key remove {}", added["slot_id"].as_str().unwrap())).ok();
+    assert_eq!(read().code, 12, "a key that was removed");
+}

@@ -101,7 +101,7 @@ fn one_seed_twice_is_one_schedule() {
         assert_ne!(first.hash, run(seed + 1, false, &plain).hash, "seed {seed}");
         by_ranges += first.by_ranges;
     }
-    assert!(by_ranges >= 10, "schedules hardly know backups by changed ranges: {by_ranges}");
+    assert!(by_ranges >= 3, "schedules hardly know backups by changed ranges: {by_ranges}");
 }
 
 #[test]
