@@ -104,11 +104,12 @@ fn reads_a_hole(old: &[Cut], dirty: &[Range<usize>], wanted: &Range<usize>) -> b
     })
 }
 
-/// The new list, and how many bytes were read for it; what was not asked for is garbage.
+/// The new list, and how many bytes were read for it; what was not asked for is garbage. Chunks that are not kept can
+/// be taken out of a buffer that began as zeros.
 fn recut(params: BlockParams, old: &[Cut], after: &[u8], dirty: &[Range<usize>]) -> (Vec<Cut>, usize) {
     let keys = model::keys();
     let mut recut = Recut::new(params, &keys, old, dirty).unwrap();
-    let (mut segment, mut read_len) = (vec![0xa5; after.len()], 0);
+    let (mut segment, mut zeroed, mut read_len) = (vec![0xa5; after.len()], vec![0; after.len()], 0);
     loop {
         let wanted: Vec<_> = recut.wants().collect();
         if wanted.is_empty() {
@@ -117,11 +118,18 @@ fn recut(params: BlockParams, old: &[Cut], after: &[u8], dirty: &[Range<usize>])
         for range in wanted {
             assert!(!reads_a_hole(old, dirty, &range), "{range:?} of a hole is read");
             segment[range.clone()].copy_from_slice(&after[range.clone()]);
+            zeroed[range.clone()].copy_from_slice(&after[range.clone()]);
             read_len += range.len();
         }
         recut.supply(&keys, &segment);
     }
-    (recut.finish().iter().map(|entry| entry.cut).collect(), read_len)
+    let (entries, mut at) = (recut.finish(), 0);
+    for entry in &entries {
+        let bytes = &zeroed[at..at + entry.cut.len as usize];
+        at += bytes.len();
+        assert!(entry.is_kept || entry.cut.id.is_none_or(|id| id == chunker::chunk_id(&keys, bytes)));
+    }
+    (entries.iter().map(|entry| entry.cut).collect(), read_len)
 }
 
 proptest! {

@@ -118,6 +118,25 @@ fn only_what_changed_is_read_and_stored() {
     assert!(is_sound(&bench, &report, &data));
 }
 
+/// What was a hole and is none any more has blocks of zeros that nobody reads, in buffers that were used before.
+#[test]
+fn zeros_of_a_former_hole_are_zeros() {
+    for chunking in [Chunking::fixed(16).unwrap(), Chunking::blocks()] {
+        let bench = Bench::with_chunking(1208, chunking);
+        let mut data = tests::data::bytes(1208, 64 << 20);
+        data[32 << 20..].fill(0);
+        let base = bench.backup(of(NAME, &data)).unwrap().snapshot_id;
+        let mut ranges = Vec::new();
+        for at in (0..64 << 20).step_by(1 << 20).flat_map(|at| [at, at + 2 * BLOCK_LEN]) {
+            data[at..at + BLOCK_LEN].fill(3);
+            ranges.push(at as u64..(at + BLOCK_LEN) as u64);
+        }
+        let report = bench.backup(request(&data, base, &ranges)).unwrap();
+        assert_eq!(report.volumes_by_ranges, 1);
+        assert!(is_sound(&bench, &report, &data));
+    }
+}
+
 #[test]
 fn who_is_wrong_about_changes_is_found_out() {
     let (bench, data, base, range) = base(1202);

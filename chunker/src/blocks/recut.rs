@@ -137,6 +137,9 @@ impl Recut {
     }
 
     /// Byte ranges of the segment that are to be read now, in order; none if all is known.
+    ///
+    /// Blocks of old holes that are not wanted are zeros. They may become part of a chunk: who takes chunks out of a
+    /// buffer begins with one of zeros.
     pub fn wants(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         self.wanted.iter().map(|blocks| blocks.start * BLOCK_LEN..self.byte_len.min(blocks.end * BLOCK_LEN))
     }

@@ -308,6 +308,8 @@ impl Job {
             || Error::damage(format!("map of {}", self.name), "its entries are not those of its chunker");
         let mut recut = recut.ok_or_else(other)?;
         let (mut buffer, mut read_len) = (self.shared.take(), 0);
+        // what is left of a hole is not read: it has to be zeros here, too
+        buffer.clear();
         while recut.wants().next().is_some() {
             let (reads, takes) = (self.clone(), self.clone());
             let wanted: Vec<Range<usize>> = recut.wants().collect();

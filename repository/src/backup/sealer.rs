@@ -4,7 +4,7 @@ use super::claims::{Answers, Claim, Claims};
 use super::level::Level;
 use super::packer::Batch;
 use crate::error::Named;
-use crate::{Env, Exec, Repository, Result};
+use crate::{Env, Error, Exec, Repository, Result};
 use chunker::blocks::{BlockParams, Cut, Recut, RecutEntry, Scratch, cut_segment};
 use chunker::{BlockKeys, chunk_id};
 use repo_format::compress::Compressor;
@@ -232,7 +232,13 @@ impl Sealer {
             let Some(id) = entry.id else { continue };
             if kept.get(n) == Some(&true) {
                 sealed.chunks_reused += 1;
-            } else if self.claims.reserve(&id, answers) == Claim::New {
+                continue;
+            }
+            // cut from hashes of what was read piece by piece: nothing wrong may get a right name
+            if !kept.is_empty() && !self.is_chunk(&id, chunk) {
+                return Err(Error::internal("a chunk that was cut anew is not what was read"));
+            }
+            if self.claims.reserve(&id, answers) == Claim::New {
                 if sealed.batch.bytes.capacity() == 0 && !self.dry_run {
                     // never moved while it grows; what it turns out not to need is given back below
                     sealed.batch.bytes.reserve(sealed_len_max(chunk.len() + rest.len(), entries.len()));
