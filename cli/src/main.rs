@@ -8,6 +8,7 @@ mod credential;
 mod display;
 mod exit;
 mod format;
+mod input;
 mod output;
 mod profile;
 mod secret;

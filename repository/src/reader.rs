@@ -272,17 +272,8 @@ impl Reader {
             let mut retry = Vec::new();
             for fetch in coalesce(std::mem::take(&mut wanted)) {
                 self.exec_check()?;
-                let fetched = match self.fetch_near(&fetch, &mut tools).await {
-                    Err(error) if error.kind() != ErrorKind::Damage => return Err(error),
-                    other => other,
-                };
-                for (n, location) in fetch.records {
-                    let opened = fetched.as_ref().map_err(clone_damage).and_then(|bytes| {
-                        let sealed = slice(bytes, &fetch.range, &location)?;
-                        let mut plain = Vec::new();
-                        self.open(&location, sealed, &mut tools, &mut plain)?;
-                        Ok(plain)
-                    });
+                let opened = self.open_all(&fetch, &mut tools).await?;
+                for ((n, location), opened) in fetch.records.into_iter().zip(opened) {
                     let error = match opened {
                         Ok(plain) => {
                             if let Some(slot) = out.get_mut(n) {
@@ -303,28 +294,40 @@ impl Reader {
         Ok((out, failures))
     }
 
-    /// As [`fetch`](Self::fetch); of map packs from a copy if all the records open that it is read for.
-    async fn fetch_near(&self, fetch: &Fetch, tools: &mut Decompressor) -> Result<Bytes> {
-        let pack = fetch.records.first().filter(|(_, location)| location.class == PackClass::Map);
-        let copies = self.repository.copies();
-        let copy = match pack {
-            Some((_, location)) if copies.is_kept() => copies.of(Kind::Pack, location.pack_id),
-            _ => return self.fetch(&fetch.name, fetch.range.clone()).await,
-        };
-        let (exec, reads, range) = (self.repository.exec(), copy.clone(), fetch.range.clone());
-        if let Some(bytes) = exec.blocking(move || reads.read(range)).await?.map(Bytes::from) {
-            let opens = |(_, location): &(usize, Location)| {
-                let sealed = slice(&bytes, &fetch.range, location)?;
-                self.open(location, sealed, tools, &mut Vec::new())
+    /// Opens the records that a range is read for, in their order; of map packs from a copy, if that has them all.
+    async fn open_all(&self, fetch: &Fetch, tools: &mut Decompressor) -> Result<Vec<Result<Vec<u8>>>> {
+        let mut open_all = |bytes: &Bytes| -> Vec<Result<Vec<u8>>> {
+            let open = |(_, location): &(usize, Location)| {
+                let mut plain = Vec::new();
+                self.open(location, slice(bytes, &fetch.range, location)?, tools, &mut plain)?;
+                Ok(plain)
             };
-            if fetch.records.iter().map(opens).all(|opened| opened.is_ok()) {
-                return Ok(bytes);
+            fetch.records.iter().map(open).collect()
+        };
+        let exec = self.repository.exec();
+        let copies = Some(self.repository.copies()).filter(|copies| copies.is_kept());
+        let copy = fetch.records.first().filter(|(_, location)| location.class == PackClass::Map);
+        let copy = copy.and_then(|(_, location)| Some(copies?.of(Kind::Pack, location.pack_id)));
+        if let Some(copy) = copy.clone() {
+            let range = fetch.range.clone();
+            if let Some(bytes) = exec.blocking(move || copy.read(range)).await? {
+                let opened = open_all(&bytes.into());
+                if opened.iter().all(Result::is_ok) {
+                    return Ok(opened);
+                }
             }
         }
-        let bytes = self.fetch(&fetch.name, fetch.range.clone()).await?;
-        let (kept, offset) = (bytes.clone(), fetch.range.start);
-        exec.blocking(move || copy.write(offset, &kept)).await?;
-        Ok(bytes)
+        let bytes = match self.fetch(&fetch.name, fetch.range.clone()).await {
+            Err(error) if error.kind() == ErrorKind::Damage => {
+                return Ok(fetch.records.iter().map(|_| Err(clone_damage(&error))).collect());
+            }
+            other => other?,
+        };
+        if let Some(copy) = copy {
+            let (kept, offset) = (bytes.clone(), fetch.range.start);
+            exec.blocking(move || copy.write(offset, &kept)).await?;
+        }
+        Ok(open_all(&bytes))
     }
 
     /// Where else a record may be read, of which the copy at `tried` is bad.

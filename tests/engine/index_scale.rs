@@ -1,18 +1,13 @@
 //! An index of which nothing is in memory: every path that looks ids up in runs, and that a look-up which passes over a
 //! run is noticed on each.
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use repository::backup::{BackupReport, BackupRequest, backup};
 use repository::env::Mutant;
 use repository::forget::forget;
 use repository::progress::Progress;
 use repository::prune::{Pace, PruneOptions, prune};
 use repository::store::fault::{Fault, FaultDriver, Verb};
-use repository::store::{Driver, DriverError, MemoryDriver, ObjectMeta, PutPayload};
 use repository::{ErrorKind, Repository, Result};
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use tests::data::bytes;
 use tests::engine::{Bench, run, stream, volume};
@@ -161,55 +156,14 @@ fn runs_that_are_merged_under_a_lookup_are_found_again() {
     assert!(at > 30 && with_mutant > 0, "{at} calls; {with_mutant} chunks are missed without a reload");
 }
 
-/// Answers a request for a part of a run with more or fewer bytes than were asked for.
-struct WrongLen {
-    inner: MemoryDriver,
-    is_longer: bool,
-}
-
-impl Driver for WrongLen {
-    fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>> {
-        self.inner.put_new(name, payload)
-    }
-
-    fn get<'a>(
-        &'a self,
-        name: &'a str,
-        range: Option<Range<u64>>,
-    ) -> BoxFuture<'a, Result<Bytes, DriverError>> {
-        let is_part = range.is_some() && name.starts_with("index/");
-        Box::pin(async move {
-            let bytes = self.inner.get(name, range).await?;
-            Ok(match (is_part, self.is_longer) {
-                (false, _) => bytes,
-                (true, true) => [&bytes[..], &bytes[..]].concat().into(),
-                (true, false) => bytes.slice(..bytes.len() / 2),
-            })
-        })
-    }
-
-    fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>> {
-        self.inner.head(name)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectMeta, DriverError>> {
-        self.inner.list(prefix)
-    }
-
-    fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), DriverError>> {
-        self.inner.delete(name)
-    }
-
-    fn url(&self) -> &str {
-        "memory://"
-    }
-}
-
 #[test]
 fn a_store_that_miscounts_is_damage_and_no_panic() {
     let (bench, contents) = four(907);
-    for is_longer in [false, true] {
-        let driver = Arc::new(WrongLen { inner: bench.store.clone(), is_longer });
+    for fault in [Fault::Shorter, Fault::Longer] {
+        let plan = move |_: u64, verb: Verb, name: &str| {
+            if verb == Verb::Get && name.starts_with("index/") { fault } else { Fault::None }
+        };
+        let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
         let repository = bench.open_on(driver, &bench.owner).unwrap();
         let error = backed_up(&repository, request("shop/v0", &contents[0])).unwrap_err();
         assert!(error.kind() == ErrorKind::Damage && error.to_string().contains("bytes read"), "{error}");

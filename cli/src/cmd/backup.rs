@@ -44,7 +44,11 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
     // all that can be wrong with the inputs is found before the repository is opened
     let volumes = volumes(&args.volumes)?;
     let changed = match &args.changed_ranges {
-        Some(path) => Some(ChangedFile::read(path, &args.volumes)?),
+        Some(path) => {
+            let (path, volumes) = (path.clone(), args.volumes.clone());
+            let read = context.exec.blocking(move || ChangedFile::read(&path, &volumes));
+            Some(context.exec.unless_cancelled(read).await??)
+        }
         None => None,
     };
     let manifests = context.exec.blocking({

@@ -4,6 +4,7 @@ use super::select;
 use crate::args::VolumeArg;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::input;
 use repository::Repository;
 use repository::backup::ChangedRanges;
 use repository::repo_format::SnapshotId;
@@ -11,8 +12,6 @@ use repository::snapshots::Filter;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -57,18 +56,10 @@ impl<'de> Deserialize<'de> for Volumes {
 }
 
 impl ChangedFile {
-    /// Reads it, and checks that it speaks of volumes of this backup.
+    /// Reads it, and checks that it speaks of volumes of this backup. Blocks.
     pub(super) fn read(path: &Path, volumes: &[VolumeArg]) -> Result<Self, Failure> {
         let named = |what: String| Failure::usage(format!("changed ranges {}: {what}", path.display()));
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            File::open(path)?.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|error| named(error.to_string()))?;
-        if bytes.len() as u64 > FILE_LEN_MAX {
-            return Err(named(format!("more than {FILE_LEN_MAX} bytes")));
-        }
+        let bytes = input::read(path, FILE_LEN_MAX).map_err(named)?;
         let file: ChangedFile = serde_json::from_slice(&bytes).map_err(|error| {
             let expected = r#"{"base": SNAPSHOT, "volumes": {NAME: [[offset, length], ...]}} expected"#;
             named(format!("{error}; {expected}"))

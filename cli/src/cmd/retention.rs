@@ -5,7 +5,7 @@ use crate::args::{ExplainArgs, ForgetArgs, KeepArgs, RetentionCommand};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::format::{SnapshotId, SnapshotStatus};
-use crate::text;
+use crate::{input, text};
 use k8s_source::manifest::parse_document;
 use policy::retention::{Decision, Entry, KeepRules, Status, Traits, retain, rolling, rolling_by_policy};
 use policy::schedule::SchedulePolicy;
@@ -13,8 +13,6 @@ use repository::forget;
 use repository::prune::PruneOptions;
 use repository::snapshots::{self, Filter, SnapshotEntry, short_id};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 const HEAD: [&str; 6] = ["", "ID", "TIME", "GROUP", "STATUS", "WHY"];
@@ -141,13 +139,7 @@ async fn rules(context: &Context, keep: &KeepArgs) -> Result<Rules, Failure> {
 fn read_policy(path: &Path) -> Result<SchedulePolicy, Failure> {
     let name = text::one_line(&path.display().to_string());
     let failed = |what: String| Failure::failed(format!("{name}: {what}"));
-    let mut document = Vec::new();
-    let file = File::open(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
-    let read = file.take(POLICY_LEN_MAX + 1).read_to_end(&mut document);
-    read.map_err(|error| failed(format!("cannot be read: {error}")))?;
-    if document.len() as u64 > POLICY_LEN_MAX {
-        return Err(failed(format!("more than {POLICY_LEN_MAX} bytes, expected a schedule policy")));
-    }
+    let document = input::read(path, POLICY_LEN_MAX).map_err(failed)?;
     let json = parse_document(&name, &document).map_err(|error| Failure::failed(error.to_string()))?;
     // the document is one line by now: its columns say nothing about the file
     let parsed: Result<Value, _> = serde_json::from_slice(&json);

@@ -3,6 +3,7 @@
 use super::ranges::{Base, Input, read_pages};
 use super::sealer::Sealer;
 use super::session::Session;
+use super::volume::first_unreadable;
 use crate::source::BlockSource;
 use crate::{Env, Error, Result};
 use chunker::BLOCK_LEN;
@@ -167,7 +168,9 @@ fn read(source: &dyn BlockSource, parts: Parts) -> Result<ReadParts, (u64, io::E
     let mut rest = bytes.as_mut_slice();
     for (range, _) in &parts {
         let Some((part, after)) = rest.split_at_mut_checked(len(range)) else { break };
-        source.read_at(range.start, part).map_err(|error| (range.start, error))?;
+        source
+            .read_at(range.start, part)
+            .map_err(|cause| first_unreadable(source, range.start, part, cause))?;
         rest = after;
     }
     Ok(ReadParts { parts, bytes })

@@ -111,12 +111,12 @@ impl Asked<'_> {
             Err(reason) => (reason, false),
             Ok((since, base)) => {
                 let size = self.source.byte_len();
-                let input = Input {
+                let input = Arc::new(Input {
                     name: self.name.to_owned(),
                     source: self.source.clone(),
                     params,
-                    dirty: Arc::new(Dirty::of(ranges, size)),
-                };
+                    dirty: Dirty::of(ranges, size),
+                });
                 let reader = Reader::new(session.repository.clone(), session.sealer.claims.index().clone());
                 let place = Place::volume_root(params.segment_len(), size).named(self.name)?;
                 let root = Base { reader, root: Child { id: base.root, place } };

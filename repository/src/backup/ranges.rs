@@ -7,7 +7,7 @@
 use super::audit::audit;
 use super::sealer::Sealer;
 use super::session::Session;
-use super::volume::{MapWriter, Shared, UnitDone, as_len, hole_entries, unit_len};
+use super::volume::{MapWriter, Shared, UnitDone, as_len, first_unreadable, hole_entries, unit_len};
 use crate::error::Named;
 use crate::reader::Reader;
 use crate::source::BlockSource;
@@ -85,18 +85,17 @@ pub(super) enum Scan {
 }
 
 /// What is needed to read a volume.
-#[derive(Clone)]
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) source: Arc<dyn BlockSource>,
     pub(super) params: BlockParams,
-    pub(super) dirty: Arc<Dirty>,
+    pub(super) dirty: Dirty,
 }
 
 /// Reads what changed of a volume, after an audit of `audit_blocks` of what did not.
 pub(super) async fn backup_ranges(
     session: &mut Session,
-    input: &Input,
+    input: &Arc<Input>,
     base: &Base,
     audit_blocks: u32,
 ) -> Result<Scan> {
@@ -107,7 +106,7 @@ pub(super) async fn backup_ranges(
     }
 }
 
-async fn scan(session: &mut Session, input: &Input, base: &Base, audit_blocks: u32) -> Result<Scan> {
+async fn scan(session: &mut Session, input: &Arc<Input>, base: &Base, audit_blocks: u32) -> Result<Scan> {
     if let Some(offset) = audit(session, input, base, audit_blocks).await? {
         return Ok(Scan::Wrong(offset));
     }
@@ -164,17 +163,16 @@ enum Piece {
 /// Goes through a map in order, down only to what changed, in memory of 64 pages per level.
 struct Pieces {
     reader: Reader,
-    params: BlockParams,
-    dirty: Arc<Dirty>,
+    input: Arc<Input>,
     offset: u64,
     root: Option<Child>,
     stack: Vec<std::vec::IntoIter<(Child, Option<Page>)>>,
 }
 
 impl Pieces {
-    fn of(base: &Base, input: &Input) -> Self {
-        let (reader, root, dirty) = (base.reader.clone(), Some(base.root), input.dirty.clone());
-        Pieces { reader, params: input.params, dirty, offset: 0, root, stack: Vec::new() }
+    fn of(base: &Base, input: &Arc<Input>) -> Self {
+        let (reader, root) = (base.reader.clone(), Some(base.root));
+        Pieces { reader, input: input.clone(), offset: 0, root, stack: Vec::new() }
     }
 
     async fn next(&mut self) -> Result<Option<Piece>> {
@@ -207,12 +205,12 @@ impl Pieces {
             .map(|child| {
                 let start = offset;
                 offset = offset.saturating_add(child.place.span());
-                self.dirty.meets(start..offset)
+                self.input.dirty.meets(start..offset)
             })
             .collect();
         let wanted: Vec<Child> =
             children.iter().zip(&changed).filter(|(_, changed)| **changed).map(|(child, _)| *child).collect();
-        let mut pages = read_pages(&self.reader, self.params, &wanted).await?.into_iter();
+        let mut pages = read_pages(&self.reader, self.input.params, &wanted).await?.into_iter();
         let opened: Vec<(Child, Option<Page>)> = children
             .into_iter()
             .zip(changed)
@@ -258,10 +256,8 @@ fn split(mut offset: u64, entries: Vec<LeafEntry>, unit_len: u64) -> Vec<(u64, V
 
 /// A unit of which something changed, on its way.
 struct Job {
-    name: String,
-    source: Arc<dyn BlockSource>,
+    input: Arc<Input>,
     sealer: Arc<Sealer>,
-    params: BlockParams,
     shared: Arc<Shared>,
     offset: u64,
     len: usize,
@@ -276,7 +272,7 @@ type Read = Result<(Vec<u8>, u64), (u64, io::Error)>;
 
 impl Job {
     fn new(
-        input: &Input,
+        input: &Arc<Input>,
         sealer: Arc<Sealer>,
         shared: Arc<Shared>,
         offset: u64,
@@ -286,10 +282,8 @@ impl Job {
         let dirty = input.dirty.within(offset..offset.saturating_add(len));
         let dirty = dirty.map(|range| Ok(as_len(range.start - offset)?..as_len(range.end - offset)?));
         Ok(Arc::new(Job {
-            name: input.name.clone(),
-            source: input.source.clone(),
+            input: input.clone(),
             sealer,
-            params: input.params,
             shared,
             offset,
             len: as_len(len)?,
@@ -303,9 +297,10 @@ impl Job {
         let answers = self.sealer.claims.ask(ids).await?;
         let job = self.clone();
         let recut =
-            exec.cpu(move || job.sealer.recut(job.params, &job.entries, &job.dirty, &answers)).await?;
-        let other =
-            || Error::damage(format!("map of {}", self.name), "its entries are not those of its chunker");
+            exec.cpu(move || job.sealer.recut(job.input.params, &job.entries, &job.dirty, &answers)).await?;
+        let other = || {
+            Error::damage(format!("map of {}", self.input.name), "its entries are not those of its chunker")
+        };
         let mut recut = recut.ok_or_else(other)?;
         let (mut buffer, mut read_len) = (self.shared.take(), 0);
         // what is left of a hole is not read: it has to be zeros here, too
@@ -323,7 +318,7 @@ impl Job {
                 },
             );
             let read = work.await?.map_err(|(offset, source)| Error::Source {
-                name: self.name.clone(),
+                name: self.input.name.clone(),
                 what: "reading failed",
                 offset,
                 source,
@@ -350,7 +345,8 @@ impl Job {
         for range in wanted {
             let at = self.offset.saturating_add(range.start as u64);
             let bytes = buffer.get_mut(range.clone()).unwrap_or_default();
-            self.source.read_at(at, bytes).map_err(|error| (at, error))?;
+            let source = &*self.input.source;
+            source.read_at(at, bytes).map_err(|cause| first_unreadable(source, at, bytes, cause))?;
             read_len += bytes.len() as u64;
         }
         Ok((buffer, read_len))

@@ -232,13 +232,11 @@ impl Sealer {
             let Some(id) = entry.id else { continue };
             if kept.get(n) == Some(&true) {
                 sealed.chunks_reused += 1;
-                continue;
-            }
-            // cut from hashes of what was read piece by piece: nothing wrong may get a right name
-            if !kept.is_empty() && !self.is_chunk(&id, chunk) {
-                return Err(Error::internal("a chunk that was cut anew is not what was read"));
-            }
-            if self.claims.reserve(&id, answers) == Claim::New {
+            } else if self.claims.reserve(&id, answers) == Claim::New {
+                // cut by hashes of what was read piece by piece: nothing wrong may get a right name
+                if !kept.is_empty() && !self.is_chunk(&id, chunk) {
+                    return Err(Error::internal("a chunk that was cut anew is not what was read"));
+                }
                 if sealed.batch.bytes.capacity() == 0 && !self.dry_run {
                     // never moved while it grows; what it turns out not to need is given back below
                     sealed.batch.bytes.reserve(sealed_len_max(chunk.len() + rest.len(), entries.len()));

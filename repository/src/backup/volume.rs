@@ -333,7 +333,7 @@ fn zero_leading(buffer: &mut Vec<u8>, len: usize, skip: usize) -> &mut [u8] {
 }
 
 /// Reads block by block to say where exactly it fails.
-fn first_unreadable(
+pub(super) fn first_unreadable(
     source: &dyn BlockSource,
     start: u64,
     buffer: &mut [u8],

@@ -24,6 +24,10 @@ pub enum Fault {
     FailAfter,
     /// The store refuses for good.
     Refuse,
+    /// Half of what was asked to be read is given.
+    Shorter,
+    /// What was asked to be read is given twice over.
+    Longer,
 }
 
 /// A verb, as a fault plan sees it.
@@ -78,12 +82,11 @@ impl FaultDriver {
 
     async fn apply<T>(
         &self,
-        verb: Verb,
-        name: &str,
+        fault: Fault,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, DriverError> {
-        match self.fault(verb, name) {
-            Fault::None => call.await,
+        match fault {
+            Fault::None | Fault::Shorter | Fault::Longer => call.await,
             Fault::CrashBefore => Err(DriverError::Crashed),
             Fault::CrashAfter => call.await.and(Err(DriverError::Crashed)),
             Fault::FailBefore => Err(DriverError::Transient("503 by a fault".into())),
@@ -96,7 +99,7 @@ impl FaultDriver {
 impl Driver for FaultDriver {
     fn put_new<'a>(&'a self, name: &'a str, payload: PutPayload) -> BoxFuture<'a, Result<(), DriverError>> {
         Box::pin(async move {
-            self.apply(Verb::Put, name, async { self.inner.put_new(name, payload).await }).await
+            self.apply(self.fault(Verb::Put, name), async { self.inner.put_new(name, payload).await }).await
         })
     }
 
@@ -105,18 +108,26 @@ impl Driver for FaultDriver {
         name: &'a str,
         range: Option<Range<u64>>,
     ) -> BoxFuture<'a, Result<Bytes, DriverError>> {
-        Box::pin(
-            async move { self.apply(Verb::Get, name, async { self.inner.get(name, range).await }).await },
-        )
+        Box::pin(async move {
+            let fault = self.fault(Verb::Get, name);
+            let bytes = self.apply(fault, async { self.inner.get(name, range).await }).await?;
+            Ok(match fault {
+                Fault::Shorter => bytes.slice(..bytes.len() / 2),
+                Fault::Longer => [&bytes[..], &bytes[..]].concat().into(),
+                _ => bytes,
+            })
+        })
     }
 
     fn head<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectMeta, DriverError>> {
-        Box::pin(async move { self.apply(Verb::Head, name, async { self.inner.head(name).await }).await })
+        Box::pin(async move {
+            self.apply(self.fault(Verb::Head, name), async { self.inner.head(name).await }).await
+        })
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectMeta, DriverError>> {
         match self.fault(Verb::List, prefix) {
-            Fault::None => self.inner.list(prefix),
+            Fault::None | Fault::Shorter | Fault::Longer => self.inner.list(prefix),
             Fault::CrashBefore | Fault::CrashAfter => once(async { Err(DriverError::Crashed) }).boxed(),
             Fault::Refuse => once(async { Err(DriverError::Permanent("refused by a fault".into())) }).boxed(),
             _ => once(async { Err(DriverError::Transient("503 by a fault".into())) }).boxed(),
@@ -124,7 +135,9 @@ impl Driver for FaultDriver {
     }
 
     fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), DriverError>> {
-        Box::pin(async move { self.apply(Verb::Delete, name, async { self.inner.delete(name).await }).await })
+        Box::pin(async move {
+            self.apply(self.fault(Verb::Delete, name), async { self.inner.delete(name).await }).await
+        })
     }
 
     fn lag_ms(&self) -> u64 {
