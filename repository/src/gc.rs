@@ -2,6 +2,8 @@
 
 use crate::error::Named;
 use crate::{Error, Repository, Result};
+use bytes::Bytes;
+use futures::stream::{StreamExt, TryStreamExt, iter};
 use repo_format::config::StoreMode;
 use repo_format::gc_record::{Plan, Sweep};
 use repo_format::layout::{GC_PREFIX, ObjectName};
@@ -126,6 +128,8 @@ pub(crate) async fn view(repository: &Repository) -> Result<GcView> {
     Ok(state(repository).await?.view())
 }
 
+/// Records fetched at the same time: one of each kind, but for mistakes in mode one.
+const READS_IN_FLIGHT: usize = 2;
 /// Tries until a listing and what it names belong together.
 const TRY_COUNT: u32 = 8;
 
@@ -175,15 +179,18 @@ async fn try_state(repository: &Repository) -> Result<Option<GcState>> {
         return Ok(None);
     }
     let mut state = GcState { listed: listed.clone(), ..GcState::default() };
-    for (g, name, stored_ms) in sweeps {
-        let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
+    let names: Vec<ObjectName> = sweeps.iter().chain(&plans).map(|(_, name, _)| *name).collect();
+    let read = |name| async move { repository.store().get(&name).await };
+    let objects: Vec<Option<Bytes>> = iter(names).map(read).buffered(READS_IN_FLIGHT).try_collect().await?;
+    let Some(objects) = objects.into_iter().collect::<Option<Vec<Bytes>>>() else { return Ok(None) };
+    let mut objects = objects.into_iter();
+    for ((g, name, stored_ms), object) in sweeps.into_iter().zip(&mut objects) {
         let payload = repository.open_signed(Class::Sweep, &name, &object)?;
         let body = Sweep::parse(&payload).named(name)?;
         // mode one: of two sweeps by mistake the first name counts for everybody
         state.sweep.get_or_insert(Record { name, g, body, hash: object_hash(&object), stored_ms });
     }
-    for (g, name, stored_ms) in plans {
-        let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
+    for ((g, name, stored_ms), object) in plans.into_iter().zip(objects) {
         let payload = repository.open_signed(Class::Plan, &name, &object)?;
         let body = Plan::parse(&payload).named(name)?;
         let record = Record { name, g, body, hash: object_hash(&object), stored_ms };

@@ -4,6 +4,9 @@ use crate::cache::SlotHint;
 use crate::error::Named;
 use crate::store::Driver;
 use crate::{Credential, Env, Error, ErrorKind, Exec, Repository, Result, Store};
+use bytes::Bytes;
+use futures::future::{try_join, try_join3};
+use futures::stream::{StreamExt, TryStreamExt, iter};
 use repo_format::config::{Access, Config};
 use repo_format::keys::Bundle;
 use repo_format::keys::slot::SealedSlot;
@@ -16,6 +19,8 @@ use std::sync::Arc;
 
 /// Slots looked at: planted ones cost a request each, no more.
 const SLOT_COUNT_MAX: usize = 256;
+/// Slots fetched at the same time.
+const SLOTS_IN_FLIGHT: usize = 8;
 
 impl Repository {
     /// Opens the repository on `driver` with a password or a key file.
@@ -45,29 +50,50 @@ impl Repository {
             (Some(folder), Credential::KeyFile(secret)) => Some(SlotHint::of(folder, store.url(), secret)),
             _ => None,
         };
-        let configs = config_numbers(&store).await?;
-        if configs.is_empty() {
+        let known = match hint.clone() {
+            Some(hint) => exec.blocking(move || hint.read()).await?,
+            None => None,
+        };
+        // what needs no other answer is asked for together: each may be 100 ms away
+        let hinted = async {
+            match known {
+                Some(slot_id) => hinted_slot(&store, credential, slot_id).await,
+                None => Ok(None),
+            }
+        };
+        let names = async { if known.is_some() { Ok(None) } else { slot_names(&store).await.map(Some) } };
+        let (numbers, hinted, names) = try_join3(config_numbers(&store), hinted, names).await?;
+        if numbers.is_empty() {
             return Err(Error::NoRepository { url: store.url().to_owned() });
         }
-        let assemble = |slot_id, bundle, config| {
-            Repository::assemble(store.clone(), exec.clone(), env.clone(), (slot_id, bundle), config)
+        let mut configs = Configs { numbers, newest: None };
+        let assemble = |slot: &SealedSlot, bundle, config| {
+            let keys = (slot.slot_id, bundle);
+            Repository::assemble(store.clone(), exec.clone(), env.clone(), keys, config)
         };
-        if let Some(hint) = &hint
-            && let Some((slot_id, bundle, config)) = by_hint(&store, exec, credential, hint, &configs).await?
-        {
-            return assemble(slot_id, bundle, config);
+        if let Some(slot) = hinted {
+            let (opened, ()) = try_join(open_slot(exec, &slot, credential), configs.fetch(&store)).await?;
+            if let Ok(bundle) = opened
+                && let Ok(config) = configs.open(&store, &bundle).await
+            {
+                return assemble(&slot, bundle, config);
+            }
         }
-        let slots = read_slots(&store, credential).await?;
+        let names = match names {
+            Some(names) => names,
+            None => slot_names(&store).await?,
+        };
+        let (slots, ()) = try_join(read_slots(&store, credential, names), configs.fetch(&store)).await?;
         let mut failure = None;
         for slot in &slots.candidates {
             match open_slot(exec, slot, credential).await? {
-                Ok(bundle) => match newest_config(&store, &configs, &bundle).await {
+                Ok(bundle) => match configs.open(&store, &bundle).await {
                     Ok(config) => {
                         if let Some(hint) = hint {
                             let slot_id = slot.slot_id;
                             exec.blocking(move || hint.write(slot_id)).await?;
                         }
-                        return assemble(slot.slot_id, bundle, config);
+                        return assemble(slot, bundle, config);
                     }
                     // a slot of another repository, planted or left over from an init that failed
                     Err(error) if error.kind() == ErrorKind::WrongKey => drop(failure.get_or_insert(error)),
@@ -105,24 +131,11 @@ async fn open_slot(
     exec.cpu(move || slot.open(credential.borrow())).await
 }
 
-/// Opens by the slot that is said to have opened before; nothing unless all of it is as it was.
-async fn by_hint(
-    store: &Store,
-    exec: &Exec,
-    credential: &Credential,
-    hint: &SlotHint,
-    configs: &[u64],
-) -> Result<Option<(SlotId, Bundle, Config)>> {
-    let reads = hint.clone();
-    let Some(slot_id) = exec.blocking(move || reads.read()).await? else { return Ok(None) };
+/// The slot that is said to have opened before, if it is there and as it was.
+async fn hinted_slot(store: &Store, credential: &Credential, slot_id: SlotId) -> Result<Option<SealedSlot>> {
     let Some(object) = store.get(&ObjectName::Slot(slot_id)).await? else { return Ok(None) };
-    let slot = match SealedSlot::parse(slot_id, &object) {
-        Ok(slot) if slot.kind == credential.borrow().kind() => slot,
-        _ => return Ok(None),
-    };
-    let Ok(bundle) = open_slot(exec, &slot, credential).await? else { return Ok(None) };
-    let config = newest_config(store, configs, &bundle).await;
-    Ok(config.ok().map(|config| (slot_id, bundle, config)))
+    let slot = SealedSlot::parse(slot_id, &object);
+    Ok(slot.ok().filter(|slot| slot.kind == credential.borrow().kind()))
 }
 
 fn wrong_key(store: &Store, credential: &Credential, tried: usize) -> Error {
@@ -154,10 +167,10 @@ struct Slots {
 }
 
 /// All slots that this kind of credential may open, newest first; at most 8 for a password.
-async fn read_slots(store: &Store, credential: &Credential) -> Result<Slots> {
+async fn read_slots(store: &Store, credential: &Credential, names: Vec<SlotId>) -> Result<Slots> {
     let kind = credential.borrow().kind();
     let mut slots = Slots { candidates: Vec::new(), damaged: None };
-    for (slot_id, found) in list_slots(store).await? {
+    for (slot_id, found) in fetch_slots(store, names).await? {
         match found {
             Ok(slot) if slot.kind == kind => slots.candidates.push(slot),
             Ok(_) => {}
@@ -171,34 +184,70 @@ async fn read_slots(store: &Store, credential: &Credential) -> Result<Slots> {
     Ok(slots)
 }
 
+/// A slot as it was read: it may be damaged.
+type FoundSlot = (SlotId, repo_format::Result<SealedSlot>);
+
 /// Reads every slot, damaged ones included.
-pub(crate) async fn list_slots(store: &Store) -> Result<Vec<(SlotId, repo_format::Result<SealedSlot>)>> {
-    let listed = store.list(SLOT_PREFIX).await?;
-    let mut slots = Vec::new();
-    for (name, _) in listed.into_iter().take(SLOT_COUNT_MAX) {
-        let ObjectName::Slot(slot_id) = name else { continue };
-        // a slot removed since the listing is no slot
-        if let Some(object) = store.get(&name).await? {
-            slots.push((slot_id, SealedSlot::parse(slot_id, &object)));
-        }
-    }
-    Ok(slots)
+pub(crate) async fn list_slots(store: &Store) -> Result<Vec<FoundSlot>> {
+    fetch_slots(store, slot_names(store).await?).await
 }
 
-/// The highest config that is whole and signed; lower ones count where a higher one does not.
-async fn newest_config(store: &Store, numbers: &[u64], bundle: &Bundle) -> Result<Config> {
-    let mut failure = None;
-    for n in numbers.iter().rev() {
-        let name = ObjectName::Config(*n);
-        let Some(object) = store.get(&name).await? else { continue };
-        match open_config(bundle, *n, &object) {
-            Ok(config) => return Ok(config),
-            Err(error) => {
-                failure.get_or_insert(error);
+async fn slot_names(store: &Store) -> Result<Vec<SlotId>> {
+    let listed = store.list(SLOT_PREFIX).await?.into_iter().take(SLOT_COUNT_MAX);
+    let names = listed.filter_map(|(name, _)| if let ObjectName::Slot(id) = name { Some(id) } else { None });
+    Ok(names.collect())
+}
+
+async fn fetch_slots(store: &Store, names: Vec<SlotId>) -> Result<Vec<FoundSlot>> {
+    let fetch = |slot_id| async move {
+        // a slot removed since the listing is no slot
+        let object = store.get(&ObjectName::Slot(slot_id)).await?;
+        Ok(object.map(|object| (slot_id, SealedSlot::parse(slot_id, &object))))
+    };
+    iter(names)
+        .map(fetch)
+        .buffered(SLOTS_IN_FLIGHT)
+        .try_filter_map(|slot| async { Ok(slot) })
+        .try_collect()
+        .await
+}
+
+/// The configs of a store.
+struct Configs {
+    /// Rising.
+    numbers: Vec<u64>,
+    /// The highest, once it was asked for; nothing in it if it was gone.
+    newest: Option<Option<Bytes>>,
+}
+
+impl Configs {
+    /// Reads the highest one, unless that is done.
+    async fn fetch(&mut self, store: &Store) -> Result<()> {
+        if let (None, Some(n)) = (&self.newest, self.numbers.last()) {
+            self.newest = Some(store.get(&ObjectName::Config(*n)).await?);
+        }
+        Ok(())
+    }
+
+    /// The highest that is whole and signed; lower ones count where a higher one does not.
+    async fn open(&mut self, store: &Store, bundle: &Bundle) -> Result<Config> {
+        self.fetch(store).await?;
+        let mut failure = None;
+        for (at, n) in self.numbers.iter().rev().enumerate() {
+            let object = match &self.newest {
+                Some(newest) if at == 0 => newest.clone(),
+                _ => store.get(&ObjectName::Config(*n)).await?,
+            };
+            let Some(object) = object else { continue };
+            match open_config(bundle, *n, &object) {
+                Ok(config) => return Ok(config),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
             }
         }
+        Err(failure.unwrap_or_else(|| Error::NoRepository { url: store.url().to_owned() }))
     }
-    Err(failure.unwrap_or_else(|| Error::NoRepository { url: store.url().to_owned() }))
 }
 
 /// Opens config `n`, which must be signed with the key that the bundle names.

@@ -10,15 +10,19 @@ use repo_format::layout::ObjectName;
 use repo_format::pack::{OpenTrailer, PackClass, Row, Trailer, open_trailer};
 use repo_format::record::{ALG_STRUCTURE, RecordKey};
 use repo_format::{Id, PackId};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reads less than this apart are one request: cheaper than another round trip.
 const GAP_MAX: u64 = 128 << 10;
 /// Longest range fetched in one request.
-const FETCH_LEN_MAX: u64 = 8 << 20;
+pub(crate) const FETCH_LEN_MAX: u64 = 8 << 20;
+/// Bytes of a map pack that are read along with its trailer: its last pages, the root and those next to it among them.
+const MAP_END_LEN: u64 = 256 << 10;
+/// Ends of map packs kept in memory.
+const MAP_ENDS_KEPT: usize = 8;
 /// Memory for trailers: this part of it all.
 const TRAILER_CACHE_SHARE: u64 = 8;
 
@@ -39,6 +43,8 @@ struct Caches {
     trailers: HashMap<PackId, (Arc<OpenedTrailer>, u64)>,
     trailers_len: usize,
     uses: u64,
+    /// Where the last bytes of map packs begin, and these; the newest last.
+    map_ends: VecDeque<(PackId, u64, Bytes)>,
     /// By commitment, which no two keys share.
     keys: HashMap<[u8; 32], RecordKey>,
 }
@@ -127,8 +133,16 @@ impl Reader {
                 return Ok(trailer.clone());
             }
         }
-        let opened = Arc::new(OpenedTrailer::new(read_trailer_near(&self.repository, pack).await?));
+        let more_len = if pack.class == PackClass::Map { MAP_END_LEN } else { 0 };
+        let (trailer, end) = read_end(&self.repository, pack, more_len).await?;
+        let opened = Arc::new(OpenedTrailer::new(trailer));
         let mut caches = self.caches();
+        if let (PackClass::Map, Some((offset, end))) = (pack.class, end) {
+            caches.map_ends.push_back((pack.pack_id, offset, end));
+            if caches.map_ends.len() > MAP_ENDS_KEPT {
+                caches.map_ends.pop_front();
+            }
+        }
         let len = opened.memory_len();
         let len_max = trailer_cache_len(self.repository.exec());
         while caches.trailers_len + len > len_max && !caches.trailers.is_empty() {
@@ -304,6 +318,12 @@ impl Reader {
             };
             fetch.records.iter().map(open).collect()
         };
+        if let Some(bytes) = self.at_hand(fetch) {
+            let opened = open_all(&bytes);
+            if opened.iter().all(Result::is_ok) {
+                return Ok(opened);
+            }
+        }
         let exec = self.repository.exec();
         let copies = Some(self.repository.copies()).filter(|copies| copies.is_kept());
         let copy = fetch.records.first().filter(|(_, location)| location.class == PackClass::Map);
@@ -328,6 +348,16 @@ impl Reader {
             exec.blocking(move || copy.write(offset, &kept)).await?;
         }
         Ok(open_all(&bytes))
+    }
+
+    /// A range at the end of a map pack that came with its trailer.
+    fn at_hand(&self, fetch: &Fetch) -> Option<Bytes> {
+        let (_, location) = fetch.records.first()?;
+        let caches = self.caches();
+        let (_, offset, end) = caches.map_ends.iter().find(|(pack_id, ..)| *pack_id == location.pack_id)?;
+        let start = usize::try_from(fetch.range.start.checked_sub(*offset)?).ok()?;
+        let len = usize::try_from(fetch.range.end.checked_sub(fetch.range.start)?).ok()?;
+        (start.checked_add(len)? <= end.len()).then(|| end.slice(start..start + len))
     }
 
     /// Where else a record may be read, of which the copy at `tried` is bad.
@@ -418,23 +448,34 @@ pub(crate) async fn read_trailer(repository: &Repository, pack: &PackInfo) -> Re
 
 /// As [`read_trailer`], from the copy of it if there is one that is good.
 pub(crate) async fn read_trailer_near(repository: &Repository, pack: &PackInfo) -> Result<Trailer> {
+    read_end(repository, pack, 0).await.map(|(trailer, _)| trailer)
+}
+
+/// The end of a pack that was read from the store, and where it begins.
+type End = Option<(u64, Bytes)>;
+
+/// The trailer of a pack, from the copy of it if there is one that is good; else it is read with `more_len` bytes before it.
+async fn read_end(repository: &Repository, pack: &PackInfo, more_len: u64) -> Result<(Trailer, End)> {
     let copy = repository.copies().of(Kind::Pack, pack.pack_id);
-    if copy.is_none() {
-        return read_trailer(repository, pack).await;
-    }
-    let (read, exec, tail_len) = (copy.clone(), repository.exec(), tail_len(pack));
-    let range = pack.len - tail_len..pack.len;
-    if let Some(tail) = exec.blocking(move || read.read(range)).await?
-        && let Ok(OpenTrailer::Done(trailer, _)) =
-            open_trailer(&repository.pack_context(pack.class, &pack.pack_id), &tail, pack.len)
-    {
-        return Ok(trailer);
+    let (exec, tail_len) = (repository.exec(), tail_len(pack));
+    if !copy.is_none() {
+        let (read, range) = (copy.clone(), pack.len - tail_len..pack.len);
+        let context = repository.pack_context(pack.class, &pack.pack_id);
+        if let Some(tail) = exec.blocking(move || read.read(range)).await?
+            && let Ok(OpenTrailer::Done(trailer, _)) = open_trailer(&context, &tail, pack.len)
+        {
+            return Ok((trailer, None));
+        }
     }
     let name = ObjectName::pack(pack.class, pack.pack_id);
-    let (trailer, tail) = fetch_tail(repository, &name, pack.pack_id, pack.class, pack.len, tail_len).await?;
+    let guess = tail_len.saturating_add(more_len);
+    let (trailer, tail) = fetch_tail(repository, &name, pack.pack_id, pack.class, pack.len, guess).await?;
     let offset = pack.len - tail.len() as u64;
-    exec.blocking(move || copy.write(offset, &tail)).await?;
-    Ok(trailer)
+    if !copy.is_none() {
+        let kept = tail.clone();
+        exec.blocking(move || copy.write(offset, &kept)).await?;
+    }
+    Ok((trailer, Some((offset, tail))))
 }
 
 /// Reads the last `guess` bytes of a pack, or as many as its footer asks for, and opens the trailer.

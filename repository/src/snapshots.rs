@@ -1,7 +1,9 @@
 //! Which snapshots there are, and which one a person means.
 
 use crate::error::Named;
-use crate::{Error, ErrorKind, Repository, Result, gc, repair};
+use crate::gc::{self, GcView};
+use crate::{Error, ErrorKind, Repository, Result, repair};
+use futures::future::{join, try_join3};
 use futures::stream::{StreamExt, iter};
 use repo_format::gc_record::{ForgetMarker, Tombstone};
 use repo_format::layout::{FORGET_PREFIX, ObjectName, SNAPSHOT_PREFIX};
@@ -50,11 +52,39 @@ pub(crate) fn retention_time(time_ms: u64, stored_ms: u64) -> u64 {
 /// Tombstones are no snapshots. Those of other domains open with no key of this one and are left
 /// out; where there is only one domain, such an object is damaged.
 pub async fn list(repository: &Repository) -> Result<(Vec<SnapshotEntry>, Vec<Error>)> {
-    let mut problems = Vec::new();
-    let forgotten = forgotten(repository, &mut problems).await?;
-    let (marks, unsigned) = repair::marks(repository).await?;
+    list_as_of(repository, gc::view(repository)).await
+}
+
+/// As [`list`], of a repository whose state of deletion is read by `view`.
+pub(crate) async fn list_as_of(
+    repository: &Repository,
+    view: impl Future<Output = Result<GcView>>,
+) -> Result<(Vec<SnapshotEntry>, Vec<Error>)> {
+    let (forgotten, marks) = (forgotten(repository, view), repair::marks(repository));
+    let (forgotten, marks, read) = try_join3(forgotten, marks, read_all(repository)).await?;
+    let ((forgotten, mut problems), (marks, unsigned)) = (forgotten, marks);
     // another domain's mark opens with no key of this one
     problems.extend(unsigned.into_iter().filter(|error| error.kind() != ErrorKind::WrongKey));
+    let mut entries = Vec::new();
+    for (id, stored_ms, found) in read {
+        match found {
+            Ok(snapshot) => {
+                let forgotten = forgotten.contains(&id);
+                let damaged = marks.get(&id).is_some_and(|mark| !mark.is_whole());
+                entries.push(SnapshotEntry { id, snapshot, stored_ms, forgotten, damaged });
+            }
+            Err(error) => keep_damage(error, &mut problems)?,
+        }
+    }
+    entries.sort_by_key(|entry| (entry.time_ms(), entry.id));
+    Ok((entries, problems))
+}
+
+/// A snapshot's name, when it was stored, and what it says.
+type Found = (SnapshotId, u64, Result<Snapshot>);
+
+/// Every snapshot that is there, in order of name.
+async fn read_all(repository: &Repository) -> Result<Vec<Found>> {
     let listed = repository.store().list(SNAPSHOT_PREFIX).await?;
     let names = listed.into_iter().filter_map(|(name, meta)| match name {
         ObjectName::Snapshot(sid) => Some((sid, meta.modified_ms)),
@@ -63,21 +93,12 @@ pub async fn list(repository: &Repository) -> Result<(Vec<SnapshotEntry>, Vec<Er
     let mut reads = iter(names)
         .map(|(sid, stored_ms)| async move { (sid, stored_ms, read(repository, sid).await) })
         .buffered(READS_IN_FLIGHT);
-    let mut entries = Vec::new();
-    while let Some((id, stored_ms, found)) = reads.next().await {
+    let mut all = Vec::new();
+    while let Some((sid, stored_ms, found)) = reads.next().await {
         repository.exec().check_cancelled()?;
-        match found {
-            Ok(Some(snapshot)) => {
-                let forgotten = forgotten.contains(&id);
-                let damaged = marks.get(&id).is_some_and(|mark| !mark.is_whole());
-                entries.push(SnapshotEntry { id, snapshot, stored_ms, forgotten, damaged });
-            }
-            Ok(None) => {}
-            Err(error) => keep_damage(error, &mut problems)?,
-        }
+        all.extend(found.transpose().map(|found| (sid, stored_ms, found)));
     }
-    entries.sort_by_key(|entry| (entry.time_ms(), entry.id));
-    Ok((entries, problems))
+    Ok(all)
 }
 
 /// Snapshots whose objects cannot be read, among what a listing could not read.
@@ -142,28 +163,34 @@ fn check_sid(name: &ObjectName, expected: SnapshotId, found: SnapshotId) -> Resu
     }
 }
 
-/// Snapshots that a signed marker or plan gives up.
-async fn forgotten(repository: &Repository, problems: &mut Vec<Error>) -> Result<HashSet<SnapshotId>> {
-    let mut sids = match gc::view(repository).await {
+/// Snapshots that a signed marker or plan gives up, and what could not be read.
+async fn forgotten(
+    repository: &Repository,
+    view: impl Future<Output = Result<GcView>>,
+) -> Result<(HashSet<SnapshotId>, Vec<Error>)> {
+    let mut problems = Vec::new();
+    let markers = async {
+        let listed = repository.store().list(FORGET_PREFIX).await?;
+        let reads = iter(listed).map(|(name, _)| read_marker(repository, name)).buffered(READS_IN_FLIGHT);
+        Ok::<Vec<_>, Error>(reads.collect().await)
+    };
+    let (view, markers) = join(view, markers).await;
+    let mut sids = match view {
         Ok(view) => view.forgotten,
         Err(error) => {
-            keep_damage(error, problems)?;
+            keep_damage(error, &mut problems)?;
             HashSet::new()
         }
     };
-    let listed = repository.store().list(FORGET_PREFIX).await?;
-    let mut markers = iter(listed)
-        .map(|(name, _)| async move { read_marker(repository, name).await })
-        .buffered(READS_IN_FLIGHT);
-    while let Some(marker) = markers.next().await {
+    for marker in markers? {
         match marker {
             Ok(sid) => sids.extend(sid),
             // another domain's, or not by anyone who may sign
             Err(error) if error.kind() == ErrorKind::WrongKey => {}
-            Err(error) => keep_damage(error, problems)?,
+            Err(error) => keep_damage(error, &mut problems)?,
         }
     }
-    Ok(sids)
+    Ok((sids, problems))
 }
 
 /// Roots of all maps of a snapshot, with what each page has to look like.

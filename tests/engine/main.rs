@@ -19,5 +19,6 @@ mod repair_foreign;
 mod repair_records;
 mod repair_sources;
 mod roles;
+mod round_trips;
 mod roundtrip;
 mod shrink;

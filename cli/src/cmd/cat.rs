@@ -213,8 +213,8 @@ async fn manifest(
     spec: &str,
     path: &str,
 ) -> Result<Vec<u8>, Failure> {
-    let snapshot = select::one(context, repository, spec, Filter::default()).await?.snapshot;
-    let manifests = Manifests::open(context, repository, &snapshot).await?;
+    let (entry, reader) = select::one_to_read(context, repository, spec, Filter::default()).await?;
+    let manifests = Manifests::open(context, &reader, &entry.snapshot).await?;
     let file = path.strip_prefix("manifests/").map(Path::new);
     let named = |entry: &&ManifestEntry| entry.path == path || Some(entry.file.as_path()) == file;
     let missing = || Failure::failed(format!("{path:?}: no manifest of this name; `orlop ls` shows them"));

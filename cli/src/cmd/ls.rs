@@ -1,6 +1,6 @@
 //! `ls`: the volumes and manifests of a snapshot, as a tree of paths.
 
-use super::manifests::{ManifestEntry, Manifests};
+use super::manifests::{self, ManifestEntry, Manifests};
 use super::select;
 use crate::args::LsArgs;
 use crate::context::Context;
@@ -67,7 +67,11 @@ async fn manifest_entries(
     repository: &Repository,
     snapshot: &Snapshot,
 ) -> Result<Vec<Entry>, Failure> {
-    let manifests = Manifests::open(context, repository, snapshot).await?;
+    if snapshot.catalogue.is_none() {
+        return Ok(Vec::new());
+    }
+    let reader = manifests::reader(context, repository).await?;
+    let manifests = Manifests::open(context, &reader, snapshot).await?;
     let entry = |entry: ManifestEntry| {
         let path = format!("manifests/{}", entry.file.display());
         let document = json!({"path": path, "kind": "manifest", "manifest": entry.path, "bytes": entry.len});

@@ -48,14 +48,13 @@ impl Manifests {
     /// Reads the table of contents.
     pub(super) async fn open(
         context: &Context,
-        repository: &Repository,
+        reader: &Reader,
         snapshot: &Snapshot,
     ) -> Result<Self, Failure> {
         if snapshot.catalogue.is_none() {
             return Ok(Self::none());
         }
-        let reader = reader(context, repository).await?;
-        let catalogue = context.exec.unless_cancelled(Catalogue::open(&reader, snapshot)).await?;
+        let catalogue = context.exec.unless_cancelled(Catalogue::open(reader, snapshot)).await?;
         let entry = |found: TocEntry| match file_name(&found.path) {
             Ok(file) => Ok(ManifestEntry { path: found.path, file, len: found.len.into() }),
             Err(error) => Err(Failure::failed(error.to_string())),

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::format::Snapshot;
 use crate::text;
 use repository::Repository;
-use repository::restore::{RestoreReport, RestoreRequest, RestoreVolume, restore};
+use repository::restore::{RestoreReport, RestoreRequest, RestoreVolume, restore_with};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -34,7 +34,8 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
     check_targets(&args.volumes)?;
     let repository = context.open().await?;
     repository.require_content("restore")?;
-    let snapshot = select::one(context, &repository, &args.snapshot, args.filter).await?.snapshot;
+    let (entry, reader) = select::one_to_read(context, &repository, &args.snapshot, args.filter).await?;
+    let snapshot = entry.snapshot;
     let volumes = match &args.target {
         Some(dir) => volumes_below(dir, &snapshot),
         None => args.volumes.into_iter().map(|v| RestoreVolume { name: v.name, target: v.path }).collect(),
@@ -43,7 +44,7 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
     let dir = args.manifests.or_else(|| args.target.as_ref().map(|dir| dir.join("manifests")));
     let manifests = match dir {
         Some(dir) => {
-            let opened = Manifests::open(context, &repository, &snapshot).await;
+            let opened = Manifests::open(context, &reader, &snapshot).await;
             let manifests = match opened {
                 Err(failure) if args.allow_damaged && failure.exit() == Exit::Damage => {
                     context.output.warn(&failure.to_string());
@@ -71,7 +72,7 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<(), Fail
             in_place: args.in_place,
         };
         let (progress, display) = context.progress();
-        let result = restore(&repository, request, &progress).await;
+        let result = restore_with(&reader, request, &progress).await;
         drop(display);
         report = result?;
     }

@@ -4,7 +4,9 @@ use crate::args::{FilterArgs, NarrowArgs};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use repository::Repository;
+use repository::reader::Reader;
 use repository::snapshots::{self, Filter, SnapshotEntry};
+use repository::vfs;
 
 impl From<NarrowArgs> for Filter {
     fn from(args: NarrowArgs) -> Filter {
@@ -52,6 +54,19 @@ pub(super) async fn one(
 ) -> Result<SnapshotEntry, Failure> {
     let (entries, _) = all(context, repository).await?;
     Ok(snapshots::find(&entries, spec, &filter.into())?.clone())
+}
+
+/// As [`one`], and a reader over the repository; runs of the index that cannot be read are told of.
+pub(super) async fn one_to_read(
+    context: &Context,
+    repository: &Repository,
+    spec: &str,
+    filter: impl Into<Filter>,
+) -> Result<(SnapshotEntry, Reader), Failure> {
+    let contents = context.exec.unless_cancelled(vfs::contents(repository)).await?;
+    contents.unread.iter().chain(&contents.lost).for_each(|error| context.output.warn(&error.to_string()));
+    let entry = snapshots::find(&contents.entries, spec, &filter.into())?.clone();
+    Ok((entry, contents.reader))
 }
 
 /// What a listing says at its end if some snapshots could not be read.

@@ -64,8 +64,8 @@ pub async fn backup(
     let (mut own, mut mended) = (Vec::new(), 0);
     for start in 0..STARTS_MAX {
         let uploaded_at_start = uploaded();
-        let mut session = Session::start(repository, &request, progress, own).await?;
-        let result = run(&mut session, &mut request, started_ms).await;
+        let (mut session, parents) = Session::start(repository, &request, progress, own).await?;
+        let result = run(&mut session, &mut request, &parents, started_ms).await;
         // what a first start mended, and all of a later one
         mended += match &result {
             _ if start > 0 => uploaded() - uploaded_at_start,
@@ -128,12 +128,11 @@ fn check_request(request: &BackupRequest) -> Result<()> {
 async fn run(
     session: &mut Session,
     request: &mut BackupRequest,
+    parents: &Parents,
     started_ms: u64,
 ) -> Result<Option<BackupReport>> {
     let repository = session.repository.clone();
     session.progress.phase("reading");
-    let block_names: Vec<&str> = request.volumes.iter().map(|volume| volume.name.as_str()).collect();
-    let parents = Parents::find(&repository, &session.gc, request, &block_names).await?;
     for volume in &request.volumes {
         if let VolumeSource::Blocks(source) = &volume.source {
             session.progress.add_total(source.byte_len());

@@ -6,6 +6,8 @@ use crate::gc::GcView;
 use crate::index::Known;
 use crate::reader::Reader;
 use crate::{Error, Repository, Result};
+use futures::future::{try_join, try_join3};
+use futures::stream::{StreamExt, TryStreamExt, iter};
 use repo_format::layout::{FORGET_PREFIX, ObjectName, SNAPSHOT_PREFIX};
 use repo_format::map::{Child, Page, Place};
 use repo_format::sealed::Class;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 
 /// Snapshots looked at for a parent, newest first: one that old is no help to an increment.
 const LOOK_BACK: usize = 256;
+/// Snapshots fetched at the same time, once the newest was not enough.
+const READS_IN_FLIGHT: usize = 8;
 
 /// Usable parents, by volume name.
 #[derive(Default)]
@@ -37,63 +41,93 @@ impl Parents {
         request: &BackupRequest,
         volumes: &[&str],
     ) -> Result<Self> {
+        let base = request.changed.as_ref().and_then(|changed| changed.base);
+        let asked = if let Parent::Snapshot(sid) = request.parent { Some(sid) } else { None };
+        if volumes.is_empty() && base.or(asked).is_none() {
+            return Ok(Parents::default());
+        }
+        // with a base no other snapshot may be needed
+        let list = async {
+            if base.is_some() || asked.is_some() { Ok(None) } else { list_newest(repository).await.map(Some) }
+        };
+        let reads = try_join(read_optional(repository, base), read_optional(repository, asked));
+        let (unusable, (base, read), newest) = try_join3(unusable(repository, gc), reads, list).await?;
+        let usable = |snapshot: Option<Snapshot>| {
+            snapshot.filter(|snapshot| !unusable.contains(&snapshot.sid)).map(Arc::new)
+        };
         let mut parents = Parents::default();
-        let unusable = unusable(repository, gc).await?;
-        if let Some((changed, base)) = request.changed.as_ref().and_then(|c| Some((c, c.base?)))
-            && !unusable.contains(&base)
-            && let Some(snapshot) = read_final(repository, base).await?.map(Arc::new)
+        if let (Some(snapshot), Some(changed)) = (usable(base), &request.changed) {
+            let names: Vec<&str> = changed.volumes.keys().map(String::as_str).collect();
+            parents.take(&snapshot, &names);
+        }
+        if let Some(sid) = asked {
+            let what = || format!("parent {sid}: no snapshot that a backup may build on");
+            let snapshot = usable(read).ok_or_else(|| Error::Usage { what: what() })?;
+            parents.take(&snapshot, volumes);
+            return Ok(parents);
+        }
+        if parents.is_of(volumes) {
+            return Ok(parents);
+        }
+        let newest = match newest {
+            Some(newest) => newest,
+            None => list_newest(repository).await?,
+        };
+        let mut sids = newest.into_iter().filter(|sid| !unusable.contains(sid)).take(LOOK_BACK);
+        // most often the newest is the one
+        let first: Vec<SnapshotId> = sids.by_ref().take(1).collect();
+        let read = |sid| read_final(repository, sid);
+        let mut reads =
+            iter(first).map(read).buffered(1).chain(iter(sids).map(read).buffered(READS_IN_FLIGHT));
+        while !parents.is_of(volumes)
+            && let Some(snapshot) = reads.try_next().await?
         {
-            for volume in snapshot.volumes.iter().filter(|volume| changed.volumes.contains_key(&volume.name))
-            {
-                parents.by_volume.insert(volume.name.clone(), snapshot.clone());
-            }
-        }
-        let wanted = &request.parent;
-        if let Parent::Snapshot(sid) = wanted {
-            let found = if unusable.contains(sid) { None } else { read_final(repository, *sid).await? };
-            let snapshot = Arc::new(found.ok_or_else(|| Error::Usage {
-                what: format!("parent {sid}: no snapshot that a backup may build on"),
-            })?);
-            for volume in volumes {
-                if snapshot.volumes.iter().any(|v| v.name == *volume) {
-                    parents.by_volume.entry((*volume).to_owned()).or_insert_with(|| snapshot.clone());
-                }
-            }
-            return Ok(parents);
-        }
-        if volumes.iter().all(|volume| parents.by_volume.contains_key(*volume)) {
-            return Ok(parents);
-        }
-        let listed = repository.store().list(SNAPSHOT_PREFIX).await?;
-        let sids = listed.iter().rev().filter_map(|(name, _)| match name {
-            ObjectName::Snapshot(sid) if !unusable.contains(sid) => Some(*sid),
-            _ => None,
-        });
-        for sid in sids.take(LOOK_BACK) {
-            if volumes.iter().all(|volume| parents.by_volume.contains_key(*volume)) {
-                break;
-            }
-            let Some(snapshot) = read_final(repository, sid).await?.map(Arc::new) else { continue };
-            for volume in volumes.iter().filter(|name| snapshot.volumes.iter().any(|v| v.name == **name)) {
-                parents.by_volume.entry((*volume).to_owned()).or_insert_with(|| snapshot.clone());
+            if let Some(snapshot) = snapshot {
+                parents.take(&Arc::new(snapshot), volumes);
             }
         }
         Ok(parents)
     }
+
+    /// Makes `snapshot` the parent of those of `volumes` that it holds and that have none.
+    fn take(&mut self, snapshot: &Arc<Snapshot>, volumes: &[&str]) {
+        for volume in volumes.iter().filter(|name| snapshot.volumes.iter().any(|v| v.name == **name)) {
+            self.by_volume.entry((*volume).to_owned()).or_insert_with(|| snapshot.clone());
+        }
+    }
+
+    fn is_of(&self, volumes: &[&str]) -> bool {
+        volumes.iter().all(|volume| self.by_volume.contains_key(*volume))
+    }
+}
+
+/// All snapshots of all domains, newest first, tombstones included.
+async fn list_newest(repository: &Repository) -> Result<Vec<SnapshotId>> {
+    let listed = repository.store().list(SNAPSHOT_PREFIX).await?;
+    let sid = |(name, _)| if let ObjectName::Snapshot(sid) = name { Some(sid) } else { None };
+    Ok(listed.into_iter().rev().filter_map(sid).collect())
 }
 
 /// Snapshots with a forget marker, signed or not (a forged one only costs an increment), or forgotten;
 /// and those that have lost something: their maps must not be inherited unread.
 async fn unusable(repository: &Repository, gc: &GcView) -> Result<HashSet<SnapshotId>> {
     let mut sids = gc.forgotten.clone();
-    let (marks, _) = crate::repair::marks(repository).await?;
+    let marks = crate::repair::marks(repository);
+    let ((marks, _), listed) = try_join(marks, repository.store().list(FORGET_PREFIX)).await?;
     sids.extend(marks.into_iter().filter(|(_, mark)| !mark.is_whole()).map(|(sid, _)| sid));
-    for (name, _) in repository.store().list(FORGET_PREFIX).await? {
+    for (name, _) in listed {
         if let ObjectName::Forget { sid, .. } = name {
             sids.insert(sid);
         }
     }
     Ok(sids)
+}
+
+async fn read_optional(repository: &Repository, sid: Option<SnapshotId>) -> Result<Option<Snapshot>> {
+    match sid {
+        Some(sid) => read_final(repository, sid).await,
+        None => Ok(None),
+    }
 }
 
 /// A FINAL of this domain; nothing for a tombstone, another domain's, or one gone meanwhile.

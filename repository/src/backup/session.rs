@@ -4,15 +4,17 @@ use super::adopt;
 use super::claims::Claims;
 use super::level::Level;
 use super::packer::{OpenPack, PackSealer, Packer, StoredPack};
+use super::parent::Parents;
 use super::request::{BackupReport, BackupRequest};
 use super::sealer::{Sealed, Sealer};
+use super::volume::UNIT_LEN;
 use crate::env::Mutant;
 use crate::error::Named;
 use crate::gc::{self, GcView};
 use crate::index::{self, Known, PackInfo, RunWriter};
 use crate::progress::Progress;
 use crate::{Exec, Repository, Result};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join};
 use futures::stream::{FuturesUnordered, StreamExt};
 use repo_format::index::{PackRow, RunBuilder};
 use repo_format::limits;
@@ -42,13 +44,16 @@ pub(super) struct Limits {
 impl Limits {
     fn new(exec: &Exec) -> Self {
         let memory_len = exec.memory_len().max(64 << 20);
-        let (pack_len, uploads) = match memory_len >> 20 {
-            160.. => (limits::DATA_PACK_TARGET_LEN, 2),
-            112.. => (16 << 20, 2),
-            _ => (8 << 20, 2),
+        let pack_len = match memory_len >> 20 {
+            160.. => limits::DATA_PACK_TARGET_LEN,
+            112.. => 16 << 20,
+            _ => 8 << 20,
         };
         let pack_len = if exec.is_inline() { 64 << 10 } else { pack_len };
-        Limits { pack_len, uploads, memory_len, width: exec.width() }
+        let limits = |uploads| Limits { pack_len, uploads, memory_len, width: exec.width() };
+        // a third one fills the line while the answers to the others are on their way
+        let three = limits(3);
+        if three.units(UNIT_LEN) > 2 * three.width { three } else { limits(2) }
     }
 
     /// Units of `unit_len` plain bytes that may be read or sealed at once: each takes its plain
@@ -92,20 +97,22 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Steps c0 and c1: the state of deletion first, then the index.
+    /// Steps c0 and c1: the state of deletion first, then the index, and which parents there are.
     pub(super) async fn start(
         repository: &Repository,
         request: &BackupRequest,
         progress: &Arc<Progress>,
         own: Vec<PackInfo>,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Parents)> {
         progress.phase("reading the index");
         let trusted = adopt::trusted(repository, &own).await?;
         let gc = gc::view(repository).await?;
         if !own.is_empty() {
             adopt::adopt(repository, &gc, &own, trusted).await?;
         }
-        let (index, next_seq) = Self::load_index(repository, &gc).await?;
+        let names: Vec<&str> = request.volumes.iter().map(|volume| volume.name.as_str()).collect();
+        let parents = Parents::find(repository, &gc, request, &names);
+        let ((index, next_seq), parents) = try_join(Self::load_index(repository, &gc), parents).await?;
         let sid = repository.env().snapshot_id()?;
         let claims = Claims::new(index);
         let sealer =
@@ -124,7 +131,7 @@ impl Session {
             Packer::new(class, len, vec![key.row().clone()], Some(key.record_key().clone()))
         };
         let map_len = limits::MAP_PACK_TARGET_LEN.min(limits.pack_len);
-        Ok(Session {
+        let session = Session {
             data: packer(PackClass::Data, limits.pack_len, &sealer.data_key),
             map: packer(PackClass::Map, map_len, &sealer.structure_key),
             repository: repository.clone(),
@@ -145,7 +152,8 @@ impl Session {
             dry_run: request.dry_run,
             parents: Vec::new(),
             mended: None,
-        })
+        };
+        Ok((session, parents))
     }
 
     async fn load_index(repository: &Repository, gc: &GcView) -> Result<(Known, u64)> {

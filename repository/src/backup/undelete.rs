@@ -28,7 +28,8 @@ pub(crate) async fn commit_again(
     progress: &Arc<Progress>,
 ) -> Result<SnapshotId> {
     for _ in 0..STARTS_MAX {
-        let mut session = Session::start(repository, &BackupRequest::default(), progress, Vec::new()).await?;
+        let (mut session, _) =
+            Session::start(repository, &BackupRequest::default(), progress, Vec::new()).await?;
         let mut snapshot = forgotten.clone();
         (snapshot.sid, snapshot.parent) = (session.sid, None);
         progress.phase("bringing records back");

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is read and sealed in one go where segments are larger and their cuts are fixed.
-const UNIT_LEN: u64 = 4 << 20;
+pub(super) const UNIT_LEN: u64 = 4 << 20;
 
 /// A unit: a segment, or a part of one that begins at a cut.
 struct Unit {

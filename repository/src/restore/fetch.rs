@@ -1,4 +1,4 @@
-//! One fetch: read a range of a pack, open its records, write them.
+//! One fetch: read a range of a pack; then open its records and write them.
 
 use super::plan::Piece;
 use super::target::Target;
@@ -51,32 +51,53 @@ pub(super) struct Shared {
 }
 
 /// What became of a fetch.
-#[derive(Debug, Default)]
 pub(super) struct Done {
     /// Bytes written.
     pub(super) written: u64,
-    /// Pieces whose copy here is bad.
+    /// Pieces whose copy here is bad, by their numbers in `pieces`.
     pub(super) failed: Vec<usize>,
+    /// Those of the window.
+    pub(super) pieces: Arc<Vec<Piece>>,
 }
 
-/// Runs one fetch. Damage is no error yet: there may be other locations.
-pub(super) async fn run(shared: Shared, pieces: Arc<Vec<Piece>>, fetch: Fetch) -> Result<Done> {
+/// A range that was read, and what wants it.
+pub(super) struct Fetched {
+    pieces: Arc<Vec<Piece>>,
+    fetch: Fetch,
+    /// Nothing if it cannot be read.
+    bytes: Option<Bytes>,
+}
+
+/// Reads a range. Damage is no error yet: there may be other locations.
+pub(super) async fn read(shared: Shared, pieces: Arc<Vec<Piece>>, fetch: Fetch) -> Result<Fetched> {
     let bytes = match shared.reader.fetch(&fetch.name, fetch.range.clone()).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::Damage => {
-            return Ok(Done { written: 0, failed: fetch.records.into_iter().map(|(n, _)| n).collect() });
-        }
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == ErrorKind::Damage => None,
         Err(error) => return Err(error),
+    };
+    Ok(Fetched { pieces, fetch, bytes })
+}
+
+/// Opens what was read and writes it. Damage is no error yet, either.
+pub(super) async fn write(shared: Shared, fetched: Fetched) -> Result<Done> {
+    let Fetched { pieces, fetch, bytes } = fetched;
+    let Some(bytes) = bytes else {
+        let failed = fetch.records.into_iter().map(|(n, _)| n).collect();
+        return Ok(Done { written: 0, failed, pieces });
     };
     let exec = shared.reader.repository().exec().clone();
     let (reader, mut tools) = (shared.reader.clone(), shared.buffers.take());
-    let (failed, tools) =
-        exec.cpu(move || (open_records(&reader, &pieces, &fetch, &bytes, &mut tools), tools)).await?;
+    let (failed, pieces, tools) = exec
+        .cpu(move || {
+            let failed = open_records(&reader, &pieces, &fetch, &bytes, &mut tools);
+            (failed, pieces, tools)
+        })
+        .await?;
     let failed = failed?;
     let target = shared.target.clone();
-    let (written, tools) = exec.blocking(move || (write(&target, &tools), tools)).await?;
+    let (written, tools) = exec.blocking(move || (write_all(&target, &tools), tools)).await?;
     shared.buffers.give(tools);
-    Ok(Done { written: written?, failed })
+    Ok(Done { written: written?, failed, pieces })
 }
 
 /// Opens all records of a fetch and notes where they go; gives the numbers of the bad ones.
@@ -121,7 +142,7 @@ fn push_write(writes: &mut Vec<(u64, Range<usize>)>, offset: u64, range: Range<u
     }
 }
 
-fn write(target: &Target, tools: &Tools) -> Result<u64> {
+fn write_all(target: &Target, tools: &Tools) -> Result<u64> {
     let mut written = 0u64;
     for (offset, range) in &tools.writes {
         let bytes =

@@ -59,7 +59,7 @@ pub struct RestoreReport {
     pub bytes_written: u64,
     /// Bytes that a restore in place found right, those of holes included.
     pub bytes_kept: u64,
-    /// Bytes read from the store.
+    /// Bytes read from the store; those of an index that was at hand not included.
     pub bytes_fetched: u64,
     /// Bytes of holes; what lost pages covered included.
     pub bytes_holes: u64,
@@ -101,14 +101,24 @@ pub async fn restore(
     request: RestoreRequest,
     progress: &Arc<Progress>,
 ) -> Result<RestoreReport> {
-    repository.content_secret("restoring")?;
-    repository.identity("restoring")?;
+    check_role(repository)?;
+    progress.phase("reading the index");
+    // what is lost of the index shows when one of its records is needed
+    let (reader, _) = repository.exec().unless_cancelled(vfs::reader(repository)).await?;
+    restore_with(&reader, request, progress).await
+}
+
+/// As [`restore`], with an index that is at hand.
+pub async fn restore_with(
+    reader: &Reader,
+    request: RestoreRequest,
+    progress: &Arc<Progress>,
+) -> Result<RestoreReport> {
+    let repository = reader.repository();
+    check_role(repository)?;
     let volumes = find_volumes(&request)?;
     let exec = repository.exec();
     let fetched_before = repository.store().stats().downloaded_bytes;
-    progress.phase("reading the index");
-    // what is lost of the index shows when one of its records is needed
-    let (reader, _) = exec.unless_cancelled(vfs::reader(repository)).await?;
     let mut targets = Vec::new();
     for (volume, path) in &volumes {
         let (path, size, force) = (path.clone(), volume.size, request.force || request.in_place);
@@ -127,10 +137,10 @@ pub async fn restore(
         let whose = format!("volume {} of snapshot {}", volume.name, request.snapshot.sid);
         progress.phase("restoring");
         let way = Way { whose: &whose, allow_damaged: request.allow_damaged, in_place: request.in_place };
-        let lost = volume::restore(&reader, way, volume, target, progress, &mut report).await?;
+        let lost = volume::restore(reader, way, volume, target, progress, &mut report).await?;
         if request.verify {
             progress.phase("verifying");
-            exec.unless_cancelled(verify::verify(&reader, way, volume, target, progress, &lost)).await?;
+            exec.unless_cancelled(verify::verify(reader, way, volume, target, progress, &lost)).await?;
         }
         if !lost.is_empty() {
             report.lost.push(LostVolume { name: volume.name.clone(), ranges: lost });
@@ -145,6 +155,11 @@ pub async fn restore(
     }
     report.bytes_fetched = repository.store().stats().downloaded_bytes.saturating_sub(fetched_before);
     Ok(report)
+}
+
+fn check_role(repository: &Repository) -> Result<()> {
+    repository.content_secret("restoring")?;
+    repository.identity("restoring").map(|_| ())
 }
 
 /// Refuses two volumes that would go to one file, whatever their paths look like.

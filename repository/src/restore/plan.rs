@@ -2,7 +2,7 @@
 
 use super::in_place::InPlace;
 use crate::index::PackInfo;
-use crate::reader::{Fetch, Location, Reader, coalesce};
+use crate::reader::{FETCH_LEN_MAX, Fetch, Location, Reader, coalesce};
 use crate::vfs::{Extent, MapWalker};
 use crate::{Error, ErrorKind, Exec, Result};
 use futures::stream::{StreamExt, iter};
@@ -10,23 +10,29 @@ use repo_format::Id;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Chunks planned together: about 2 GiB at the usual sizes.
+/// Chunks planned together at most: about 2 GiB at the usual sizes.
 const WINDOW_CHUNKS: usize = 1 << 16;
+/// Chunks of the first window: it holds up the first fetch.
+const FIRST_WINDOW_CHUNKS: usize = 1 << 11;
+/// How much larger than the last one a window may be.
+const WINDOW_GROWTH: usize = 8;
 /// Ids looked up together.
 const IDS_AT_ONCE: usize = 1 << 12;
 /// Trailers fetched at the same time.
 const TRAILERS_IN_FLIGHT: usize = 8;
 /// What is left to the index, trailers and windows.
 const OTHER_MEMORY_LEN: u64 = 64 << 20;
-/// A record can be this long, sealed and plain.
-const JOB_LEN_MIN: u64 = 12 << 20;
-const JOB_LEN_MAX: u64 = 24 << 20;
+/// Plain bytes that are opened and written together. A record can be as long as half of the least.
+const PLAIN_LEN_MIN: u64 = 8 << 20;
+const PLAIN_LEN_MAX: u64 = 16 << 20;
 
 /// How much is held at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Fetches on their way.
-    pub(super) jobs: usize,
+    /// Fetches that are opened and written.
+    pub(super) opening: usize,
+    /// Those and the ones on their way, at most: each is up to [`FETCH_LEN_MAX`] bytes.
+    pub(super) depth: usize,
     /// Plain bytes of one fetch, unless it is a single record.
     pub(super) plain_len: u64,
 }
@@ -34,10 +40,12 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(exec: &Exec) -> Self {
         let memory_len = exec.memory_len().saturating_sub(OTHER_MEMORY_LEN);
-        // twice as many as threads: one half is fetched or written while the other is opened
-        let job_len = (memory_len / (exec.width() as u64 * 2).max(4)).clamp(JOB_LEN_MIN, JOB_LEN_MAX);
-        let jobs = usize::try_from(memory_len / job_len).unwrap_or(2).clamp(2, 64);
-        Limits { jobs, plain_len: job_len / 3 * 2 }
+        let fit = |memory_len: u64, len: u64| usize::try_from(memory_len / len).unwrap_or(usize::MAX);
+        // one more than threads is written meanwhile; half of the memory is left to what is fetched
+        let opening = fit(memory_len, 2 * PLAIN_LEN_MIN).clamp(1, exec.width() + 1);
+        let plain_len = (memory_len / (2 * opening as u64)).clamp(PLAIN_LEN_MIN, PLAIN_LEN_MAX);
+        let left = memory_len.saturating_sub(plain_len.saturating_mul(opening as u64));
+        Limits { opening, depth: fit(left, FETCH_LEN_MAX).clamp(2, 64), plain_len }
     }
 }
 
@@ -69,19 +77,41 @@ impl Window {
     }
 }
 
-/// The next window of a walk, and the walker for the one after it.
-///
-/// In place it holds only what the target does not.
-pub(super) async fn next_window(
-    mut walker: MapWalker,
+/// A walk of a map, window by window.
+pub(super) struct Windows {
+    walker: MapWalker,
     limits: Limits,
     in_place: Option<Arc<InPlace>>,
-) -> Result<(MapWalker, Window)> {
+    /// Chunks of the next one.
+    count: usize,
+}
+
+impl Windows {
+    /// In place they hold only what the target does not.
+    pub(super) fn new(walker: MapWalker, limits: Limits, in_place: Option<Arc<InPlace>>) -> Self {
+        Windows { walker, limits, in_place, count: FIRST_WINDOW_CHUNKS }
+    }
+
+    /// The next window; an empty one at the end.
+    pub(super) async fn next(mut self) -> Result<(Self, Window)> {
+        let count = self.count;
+        self.count = count.saturating_mul(WINDOW_GROWTH).min(WINDOW_CHUNKS);
+        let window = next_window(&mut self.walker, self.limits, self.in_place.as_deref(), count).await?;
+        Ok((self, window))
+    }
+}
+
+async fn next_window(
+    walker: &mut MapWalker,
+    limits: Limits,
+    in_place: Option<&InPlace>,
+    count: usize,
+) -> Result<Window> {
     let mut window = Window::default();
     let mut chunks = Vec::new();
     let mut extents = Vec::new();
-    while chunks.len() < WINDOW_CHUNKS && walker.next_batch(&mut extents).await? {
-        if let Some(in_place) = &in_place {
+    while chunks.len() < count && walker.next_batch(&mut extents).await? {
+        if let Some(in_place) = in_place {
             extents = in_place.differing(std::mem::take(&mut extents)).await?;
         }
         for extent in extents.drain(..) {
@@ -96,7 +126,7 @@ pub(super) async fn next_window(
     let (located, unplaced) = locate(walker.reader(), &window.pieces).await?;
     window.fetches = coalesce(located).into_iter().flat_map(|fetch| split(fetch, limits.plain_len)).collect();
     window.unplaced = unplaced;
-    Ok((walker, window))
+    Ok(window)
 }
 
 /// Equal chunks become one piece.

@@ -1,18 +1,20 @@
 //! One volume, window by window.
 
-use super::fetch::{self, Buffers, Shared};
+use super::fetch::{self, Buffers, Done, Fetched, Shared};
 use super::in_place::InPlace;
-use super::plan::{Limits, Piece, Window, next_window};
+use super::plan::{Limits, Piece, Window, Windows};
 use super::target::Target;
 use super::{RestoreReport, Way};
 use crate::Result;
 use crate::progress::Progress;
-use crate::reader::Reader;
+use crate::reader::{Fetch, Reader};
 use crate::repair::joined;
 use crate::vfs::{self, Extent};
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use repo_format::Id;
 use repo_format::snapshot::Volume;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Records read again at once, of up to 4 MiB each.
@@ -32,22 +34,14 @@ pub(super) async fn restore(
     let mut run = Run {
         shared: Shared { reader: reader.clone(), target: target.clone(), buffers: Arc::<Buffers>::default() },
         way,
-        limits,
         progress,
         report,
         lost: Vec::new(),
         fresh: None,
     };
     let in_place = way.in_place.then(|| Arc::new(InPlace::new(reader.repository(), target, progress)));
-    let mut next = exec.spawn(next_window(way.walker(reader, volume)?, limits, in_place.clone()));
-    loop {
-        let (walker, window) = exec.unless_cancelled(next).await?;
-        if window.is_empty() {
-            break;
-        }
-        next = exec.spawn(next_window(walker, limits, in_place.clone()));
-        run.window(window).await?;
-    }
+    let windows = Windows::new(way.walker(reader, volume)?, limits, in_place.clone());
+    Pipeline::new(run.shared.clone(), limits, windows).drain(&mut run).await?;
     let kept = in_place.map_or(0, |in_place| in_place.kept());
     run.report.bytes_kept = run.report.bytes_kept.saturating_add(kept);
     let lost = joined(run.lost);
@@ -56,10 +50,125 @@ pub(super) async fn restore(
     Ok(lost)
 }
 
+/// A step that has come to its end.
+enum Event {
+    Window(Box<(Windows, Window)>),
+    Fetched(Fetched),
+    Done(Done),
+}
+
+/// Windows, fetches and writes on their way: the next window is prepared and ranges are fetched while others are opened
+/// and written.
+struct Pipeline {
+    shared: Shared,
+    limits: Limits,
+    running: FuturesUnordered<BoxFuture<'static, Result<Event>>>,
+    /// The window after the one that is worked on.
+    prepared: Option<Box<(Windows, Window)>>,
+    /// Of the window, not begun.
+    waiting: VecDeque<Fetch>,
+    pieces: Arc<Vec<Piece>>,
+    /// Fetched, not opened.
+    ready: VecDeque<Fetched>,
+    fetching: usize,
+    opening: usize,
+    /// Ranges held at a time: more of them the farther the store is away.
+    depth: usize,
+}
+
+impl Pipeline {
+    fn new(shared: Shared, limits: Limits, windows: Windows) -> Self {
+        let mut pipeline = Pipeline {
+            shared,
+            limits,
+            running: FuturesUnordered::new(),
+            prepared: None,
+            waiting: VecDeque::new(),
+            pieces: Arc::default(),
+            ready: VecDeque::new(),
+            fetching: 0,
+            opening: 0,
+            depth: limits.depth.min(2 * limits.opening),
+        };
+        pipeline.prepare(windows);
+        pipeline
+    }
+
+    fn push(&mut self, step: impl Future<Output = Result<Event>> + Send + 'static) {
+        self.running.push(self.shared.reader.repository().exec().spawn(step));
+    }
+
+    fn prepare(&mut self, windows: Windows) {
+        self.push(async move { windows.next().await.map(|next| Event::Window(Box::new(next))) });
+    }
+
+    /// Works until all windows are written.
+    async fn drain(mut self, run: &mut Run<'_>) -> Result<()> {
+        let exec = self.shared.reader.repository().exec().clone();
+        loop {
+            if self.waiting.is_empty()
+                && let Some((windows, window)) = self.prepared.take().map(|next| *next)
+                && !window.is_empty()
+            {
+                self.take_window(windows, window, run).await?;
+            }
+            self.start();
+            let event = exec.unless_cancelled(async { self.running.next().await.transpose() }).await?;
+            match event {
+                None => return Ok(()),
+                Some(Event::Window(next)) => self.prepared = Some(next),
+                Some(Event::Fetched(fetched)) => self.fetched(fetched),
+                Some(Event::Done(done)) => {
+                    self.opening -= 1;
+                    run.done(done).await?;
+                }
+            }
+        }
+    }
+
+    async fn take_window(&mut self, windows: Windows, window: Window, run: &mut Run<'_>) -> Result<()> {
+        self.prepare(windows);
+        self.waiting = window.fetches.into();
+        self.pieces = Arc::new(window.pieces);
+        self.start();
+        run.lost.extend(window.lost);
+        for hole in &window.holes {
+            run.hole(hole).await?;
+        }
+        run.done(Done { written: 0, failed: window.unplaced, pieces: self.pieces.clone() }).await
+    }
+
+    /// Starts what there is room for.
+    fn start(&mut self) {
+        while self.opening < self.limits.opening
+            && let Some(fetched) = self.ready.pop_front()
+        {
+            self.opening += 1;
+            let written = fetch::write(self.shared.clone(), fetched);
+            self.push(async move { written.await.map(Event::Done) });
+        }
+        while self.fetching + self.ready.len() + self.opening < self.depth
+            && let Some(fetch) = self.waiting.pop_front()
+        {
+            self.fetching += 1;
+            let read = fetch::read(self.shared.clone(), self.pieces.clone(), fetch);
+            self.push(async move { read.await.map(Event::Fetched) });
+        }
+    }
+
+    fn fetched(&mut self, fetched: Fetched) {
+        self.fetching -= 1;
+        if self.opening == 0 && self.ready.is_empty() {
+            // the processors had to wait for it
+            self.depth = self.limits.depth.min(self.depth + 1);
+        }
+        self.ready.push_back(fetched);
+    }
+}
+
 struct Run<'a> {
     shared: Shared,
     way: Way<'a>,
-    limits: Limits,
     progress: &'a Arc<Progress>,
     report: &'a mut RestoreReport,
     /// What is lost so far, in no order.
@@ -69,29 +178,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn window(&mut self, window: Window) -> Result<()> {
+    /// Counts what was written, and reads again what failed.
+    async fn done(&mut self, mut done: Done) -> Result<()> {
         let exec = self.shared.reader.repository().exec().clone();
-        self.lost.extend(window.lost);
-        for hole in &window.holes {
-            self.hole(hole).await?;
-        }
-        let pieces = Arc::new(window.pieces);
-        let mut failed = window.unplaced;
-        let mut waiting = window.fetches.into_iter();
-        let mut running = FuturesUnordered::new();
-        loop {
-            while running.len() < self.limits.jobs {
-                let Some(fetch) = waiting.next() else { break };
-                running.push(exec.spawn(fetch::run(self.shared.clone(), pieces.clone(), fetch)));
-            }
-            let done = exec.unless_cancelled(async { running.next().await.transpose() }).await?;
-            let Some(mut done) = done else { break };
-            self.count(done.written);
-            failed.append(&mut done.failed);
-        }
-        failed.sort_unstable();
-        for part in failed.chunks(AGAIN_COUNT) {
-            let part: Vec<&Piece> = part.iter().filter_map(|n| pieces.get(*n)).collect();
+        self.count(done.written);
+        done.failed.sort_unstable();
+        for part in done.failed.chunks(AGAIN_COUNT) {
+            let part: Vec<&Piece> = part.iter().filter_map(|n| done.pieces.get(*n)).collect();
             if self.way.allow_damaged {
                 self.again_past_damage(&part).await?;
             } else {

@@ -8,8 +8,9 @@ pub use walk::{Extent, MapWalker};
 
 use crate::gc::GcView;
 use crate::reader::Reader;
+use crate::snapshots::{self, SnapshotEntry};
 use crate::{Error, Repository, Result, gc, index};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join};
 use repo_format::Id;
 use std::ops::Range;
 
@@ -26,10 +27,41 @@ pub async fn reader(repository: &Repository) -> Result<(Reader, Vec<Error>)> {
         Err(error) if is_damage(&error) => (GcView::default(), vec![error]),
         Err(error) => return Err(error),
     };
+    let (reader, damaged) = reader_as_of(repository, &view).await?;
+    problems.extend(damaged);
+    Ok((reader, problems))
+}
+
+async fn reader_as_of(repository: &Repository, view: &GcView) -> Result<(Reader, Vec<Error>)> {
     let listing = index::list_runs(repository).await?;
     let (index, damaged) = index::load(repository, &listing, view.floor, &view.dead, false).await?;
-    problems.extend(damaged);
-    Ok((Reader::new(repository.clone(), index), problems))
+    Ok((Reader::new(repository.clone(), index), damaged))
+}
+
+/// What there is, and a reader over it.
+pub struct Contents {
+    /// All snapshots, oldest first.
+    pub entries: Vec<SnapshotEntry>,
+    /// Of the snapshots and of what says which are given up, that could not be read.
+    pub unread: Vec<Error>,
+    /// Over the whole index.
+    pub reader: Reader,
+    /// Of the index, that could not be read.
+    pub lost: Vec<Error>,
+}
+
+/// [`snapshots::list`] and [`reader`] at once: half of the round trips.
+pub async fn contents(repository: &Repository) -> Result<Contents> {
+    // the state of deletion before the index, as always
+    let read = gc::view(repository).await;
+    let view = match &read {
+        Ok(view) => view.clone(),
+        Err(error) if is_damage(error) => GcView::default(),
+        Err(_) => return Err(read.err().unwrap_or_else(lost)),
+    };
+    let list = snapshots::list_as_of(repository, async { read });
+    let ((entries, unread), (reader, lost)) = try_join(list, reader_as_of(repository, &view)).await?;
+    Ok(Contents { entries, unread, reader, lost })
 }
 
 /// Plain contents of records in the order asked for, from whichever location is good.
