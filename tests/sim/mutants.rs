@@ -25,7 +25,7 @@ const FOUND_WITHIN: &[(Mutant, u64)] = &[
     (Mutant::NoFloor, 100),
     (Mutant::FloorNotReadAgainAtP5, 500),
     (Mutant::MergeWithoutBuilt, 500),
-    (Mutant::MergeWithoutFloorCheck, 300),
+    (Mutant::MergeWithoutFloorCheck, 1500),
     (Mutant::OwnPacksWithoutList, 1200),
     (Mutant::DeleteByOldList, 600),
     (Mutant::ForgetLastOfGroup, 100),
