@@ -3,7 +3,10 @@
 //! ```text
 //! header 64 B   "ORO1" | class u8 | reserved u8 | fmt u16 | epoch u16 | salt[22] | commit[32]
 //! then          AES-256-GCM(raw_len u32 | z_len u32 | zstd(body) | zeros to the Padme size) | tag[16]
+//! sum           the first 16 bytes of BLAKE3 of all before it
 //! ```
+//! The sum tells damage from an object under another key, and lets whoever holds no key look for damage. It proves nothing:
+//! anybody can compute it.
 //! The name and the repository are bound into key, commitment and additional data, so an object
 //! cannot be moved, renamed or taken into another repository.
 
@@ -14,6 +17,8 @@ use zeroize::Zeroizing;
 
 /// Bytes before the ciphertext.
 pub const HEADER_LEN: usize = 64;
+/// Bytes after the tag.
+pub const SUM_LEN: usize = 16;
 /// Length of the salt, fresh for each write.
 pub const SALT_LEN: usize = 22;
 
@@ -182,7 +187,7 @@ pub fn seal(
     let mut frame = Vec::new();
     compress::compress_frame(level, body, &mut frame)?;
     let plain_len = padme::padded_len((LENGTHS_LEN + frame.len()) as u64);
-    let object_len = plain_len.saturating_add((HEADER_LEN + cipher::TAG_LEN) as u64);
+    let object_len = plain_len.saturating_add((HEADER_LEN + cipher::TAG_LEN + SUM_LEN) as u64);
     Error::check_limit(WHAT, object_len, limits::OBJECT_LEN_MAX)?;
 
     let mut out = Vec::with_capacity(object_len as usize);
@@ -195,17 +200,39 @@ pub fn seal(
     if !cipher::seal_in_place(&derived.key, &cipher::ZERO_NONCE, &aad, &mut out, HEADER_LEN) {
         return Err(Error::Invalid { what: WHAT, rule: "too long for the cipher" });
     }
+    let sum = sum(&out);
+    out.extend_from_slice(&sum);
     Ok(out)
+}
+
+fn sum(bytes: &[u8]) -> [u8; SUM_LEN] {
+    let mut sum = [0; SUM_LEN];
+    let hash = blake3::hash(bytes);
+    sum.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+    sum
+}
+
+/// What anyone can check: that an object is of this format and has the bytes that were written. Gives its header, and what
+/// lies before the sum.
+///
+/// # Errors
+/// As [`Header::parse`]; an object that is too long, and one whose sum is another.
+pub fn check_sum(object: &[u8]) -> Result<(Header, &[u8])> {
+    Error::check_limit(WHAT, object.len() as u64, limits::OBJECT_LEN_MAX)?;
+    let header = Header::parse(object)?;
+    match object.split_last_chunk::<SUM_LEN>() {
+        Some((bytes, found)) if sum(bytes) == *found => Ok((header, bytes)),
+        _ => Err(Error::Mismatch { what: "sealed object sum" }),
+    }
 }
 
 /// Opens an object and gives its body.
 ///
 /// # Errors
-/// [`Error::WrongKey`] if the object was sealed with another key, or for another name, repository
+/// [`Error::WrongKey`] if the object is whole and was sealed with another key, or for another name, repository
 /// or class of this name; unknown versions; damage otherwise.
 pub fn open(key: &Secret, binding: &Binding<'_>, object: &[u8]) -> Result<Vec<u8>> {
-    Error::check_limit(WHAT, object.len() as u64, limits::OBJECT_LEN_MAX)?;
-    let header = Header::parse(object)?;
+    let (header, object) = check_sum(object)?;
     if header.class != binding.class {
         return Err(Error::Unexpected {
             what: "object class",

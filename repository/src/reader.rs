@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind, Exec, Repository, Result};
 use bytes::Bytes;
 use repo_format::compress::Decompressor;
 use repo_format::layout::ObjectName;
-use repo_format::pack::{OpenTrailer, PackClass, Row, Trailer, open_trailer};
+use repo_format::pack::{HEADER_LEN, OpenTrailer, PackClass, Row, Trailer, open_trailer};
 use repo_format::record::{ALG_STRUCTURE, RecordKey};
 use repo_format::{Id, PackId};
 use std::collections::hash_map::Entry;
@@ -19,10 +19,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 const GAP_MAX: u64 = 128 << 10;
 /// Longest range fetched in one request.
 pub(crate) const FETCH_LEN_MAX: u64 = 8 << 20;
-/// Bytes of a map pack that are read along with its trailer: its last pages, the root and those next to it among them.
-const MAP_END_LEN: u64 = 256 << 10;
-/// Ends of map packs kept in memory.
-const MAP_ENDS_KEPT: usize = 8;
+/// Bytes of a map pack that are read along with its trailer: its last pages, the root and those next to it among them; and
+/// along with an inner page, whose children were written before it.
+const MAP_AHEAD_LEN: u64 = 256 << 10;
+/// Parts of map packs kept in memory.
+const MAP_PARTS_KEPT: usize = 8;
 /// Memory for trailers: this part of it all.
 const TRAILER_CACHE_SHARE: u64 = 8;
 
@@ -36,6 +37,17 @@ pub struct Reader {
     repository: Repository,
     index: Known,
     caches: Arc<Mutex<Caches>>,
+    /// Bytes read before a range of a map pack, because they will be wanted next.
+    behind_len: u64,
+}
+
+impl Caches {
+    fn keep_part(&mut self, pack_id: PackId, offset: u64, bytes: Bytes) {
+        self.map_parts.push_back((pack_id, offset, bytes));
+        if self.map_parts.len() > MAP_PARTS_KEPT {
+            self.map_parts.pop_front();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -43,8 +55,8 @@ struct Caches {
     trailers: HashMap<PackId, (Arc<OpenedTrailer>, u64)>,
     trailers_len: usize,
     uses: u64,
-    /// Where the last bytes of map packs begin, and these; the newest last.
-    map_ends: VecDeque<(PackId, u64, Bytes)>,
+    /// Where parts of map packs begin, and their bytes; the newest last.
+    map_parts: VecDeque<(PackId, u64, Bytes)>,
     /// By commitment, which no two keys share.
     keys: HashMap<[u8; 32], RecordKey>,
 }
@@ -105,7 +117,12 @@ pub struct Fetch {
 impl Reader {
     /// Reads through `index`.
     pub fn new(repository: Repository, index: impl Into<Known>) -> Self {
-        Reader { repository, index: index.into(), caches: Arc::default() }
+        Reader { repository, index: index.into(), caches: Arc::default(), behind_len: 0 }
+    }
+
+    /// Of inner pages whose children are read next: what was written before a page comes with it.
+    pub(crate) fn with_children(&self) -> Self {
+        Reader { behind_len: MAP_AHEAD_LEN, ..self.clone() }
     }
 
     /// The repository.
@@ -133,15 +150,12 @@ impl Reader {
                 return Ok(trailer.clone());
             }
         }
-        let more_len = if pack.class == PackClass::Map { MAP_END_LEN } else { 0 };
+        let more_len = if pack.class == PackClass::Map { MAP_AHEAD_LEN } else { 0 };
         let (trailer, end) = read_end(&self.repository, pack, more_len).await?;
         let opened = Arc::new(OpenedTrailer::new(trailer));
         let mut caches = self.caches();
         if let (PackClass::Map, Some((offset, end))) = (pack.class, end) {
-            caches.map_ends.push_back((pack.pack_id, offset, end));
-            if caches.map_ends.len() > MAP_ENDS_KEPT {
-                caches.map_ends.pop_front();
-            }
+            caches.keep_part(pack.pack_id, offset, end);
         }
         let len = opened.memory_len();
         let len_max = trailer_cache_len(self.repository.exec());
@@ -310,16 +324,16 @@ impl Reader {
 
     /// Opens the records that a range is read for, in their order; of map packs from a copy, if that has them all.
     async fn open_all(&self, fetch: &Fetch, tools: &mut Decompressor) -> Result<Vec<Result<Vec<u8>>>> {
-        let mut open_all = |bytes: &Bytes| -> Vec<Result<Vec<u8>>> {
+        let mut open_all = |bytes: &Bytes, range: &Range<u64>| -> Vec<Result<Vec<u8>>> {
             let open = |(_, location): &(usize, Location)| {
                 let mut plain = Vec::new();
-                self.open(location, slice(bytes, &fetch.range, location)?, tools, &mut plain)?;
+                self.open(location, slice(bytes, range, location)?, tools, &mut plain)?;
                 Ok(plain)
             };
             fetch.records.iter().map(open).collect()
         };
-        if let Some(bytes) = self.at_hand(fetch) {
-            let opened = open_all(&bytes);
+        if let Some((bytes, range)) = self.at_hand(fetch) {
+            let opened = open_all(&bytes, &range);
             if opened.iter().all(Result::is_ok) {
                 return Ok(opened);
             }
@@ -327,37 +341,46 @@ impl Reader {
         let exec = self.repository.exec();
         let copies = Some(self.repository.copies()).filter(|copies| copies.is_kept());
         let copy = fetch.records.first().filter(|(_, location)| location.class == PackClass::Map);
-        let copy = copy.and_then(|(_, location)| Some(copies?.of(Kind::Pack, location.pack_id)));
+        let map_pack = copy.map(|(_, location)| location.pack_id);
+        let copy = map_pack.and_then(|pack_id| Some(copies?.of(Kind::Pack, pack_id)));
         if let Some(copy) = copy.clone() {
             let range = fetch.range.clone();
             if let Some(bytes) = exec.blocking(move || copy.read(range)).await? {
-                let opened = open_all(&bytes.into());
+                let opened = open_all(&bytes.into(), &fetch.range);
                 if opened.iter().all(Result::is_ok) {
                     return Ok(opened);
                 }
             }
         }
-        let bytes = match self.fetch(&fetch.name, fetch.range.clone()).await {
+        let behind_len = if map_pack.is_some() { self.behind_len } else { 0 };
+        let start =
+            fetch.range.start.saturating_sub(behind_len).max(HEADER_LEN as u64).min(fetch.range.start);
+        let range = start..fetch.range.end;
+        let bytes = match self.fetch(&fetch.name, range.clone()).await {
             Err(error) if error.kind() == ErrorKind::Damage => {
                 return Ok(fetch.records.iter().map(|_| Err(clone_damage(&error))).collect());
             }
             other => other?,
         };
         if let Some(copy) = copy {
-            let (kept, offset) = (bytes.clone(), fetch.range.start);
-            exec.blocking(move || copy.write(offset, &kept)).await?;
+            let kept = bytes.clone();
+            exec.blocking(move || copy.write(start, &kept)).await?;
         }
-        Ok(open_all(&bytes))
+        if let Some(pack_id) = map_pack.filter(|_| behind_len > 0) {
+            self.caches().keep_part(pack_id, start, bytes.clone());
+        }
+        Ok(open_all(&bytes, &range))
     }
 
-    /// A range at the end of a map pack that came with its trailer.
-    fn at_hand(&self, fetch: &Fetch) -> Option<Bytes> {
+    /// A part of a map pack that came with its trailer or with another page, and where it lies.
+    fn at_hand(&self, fetch: &Fetch) -> Option<(Bytes, Range<u64>)> {
         let (_, location) = fetch.records.first()?;
         let caches = self.caches();
-        let (_, offset, end) = caches.map_ends.iter().find(|(pack_id, ..)| *pack_id == location.pack_id)?;
-        let start = usize::try_from(fetch.range.start.checked_sub(*offset)?).ok()?;
-        let len = usize::try_from(fetch.range.end.checked_sub(fetch.range.start)?).ok()?;
-        (start.checked_add(len)? <= end.len()).then(|| end.slice(start..start + len))
+        caches.map_parts.iter().find_map(|(pack_id, start, bytes)| {
+            let range = *start..start.saturating_add(bytes.len() as u64);
+            let holds = range.start <= fetch.range.start && fetch.range.end <= range.end;
+            (*pack_id == location.pack_id && holds).then(|| (bytes.clone(), range))
+        })
     }
 
     /// Where else a record may be read, of which the copy at `tried` is bad.

@@ -246,9 +246,11 @@ class Repo:
     # ---- [Sealed object] ---------------------------------------------------------------------------------
     def sealed(self, name, cls, key=None):
         d = self.read(name)
-        need(len(d) >= 64 + 16 and d[:4] == b"ORO1" and d[5] == 0, f"{name}: header is damaged")
+        need(len(d) >= 64 + 16 + 16 and d[:4] == b"ORO1" and d[5] == 0, f"{name}: header is damaged")
         fmt, epoch = struct.unpack_from("<HH", d, 6)
         need(fmt == FMT and epoch == 0 and 1 <= d[4] <= 9, f"{name}: unknown fmt, epoch or class (newer version, or damaged)", Newer)
+        need(blake3(d[:-16]).digest()[:16] == d[-16:], f"{name}: sum differs (damaged)")
+        d = d[:-16]
         need(d[4] == cls, f"{name}: class is not that of the name")
         k = committed(kdf("sealed object", key or self.S_c, u16(epoch), d[4:5], self.repo_id, d[10:32], name.encode(), n=64), d[32:64], name)
         p = gcm(k, bytes(12), d[:64] + self.repo_id + name.encode(), d[64:], name)

@@ -16,7 +16,7 @@ Examples:
   orlop check --read-data latest";
 
 pub(super) const SCRUB_EXAMPLES: &str = "\
-Reads every pack and compares it with its own checksum. Needs no password and no key, so the machine
+Reads every object and compares it with its own checksum. Needs no password and no key, so the machine
 that holds the store can run it; what is missing altogether only `check` can tell.
 
 Example:

@@ -8,14 +8,30 @@ use crate::store::Driver;
 use crate::{Env, Error, Exec, Result, Store};
 use futures::stream::{StreamExt, iter};
 use repo_format::keys::slot::SealedSlot;
-use repo_format::layout::{INDEX_PREFIX, ObjectName, PACK_PREFIX, SLOT_PREFIX};
+use repo_format::layout::{
+    CONFIG_PREFIX, DAMAGE_PREFIX, FORGET_PREFIX, GC_PREFIX, INDEX_PREFIX, ObjectName, PACK_PREFIX,
+    PENDING_PREFIX, SLOT_PREFIX, SNAPSHOT_PREFIX,
+};
 use repo_format::pack::{self, PackClass};
+use repo_format::sealed;
 use std::sync::Arc;
 
+/// All that a repository consists of.
+const PREFIXES: [&str; 9] = [
+    CONFIG_PREFIX,
+    SLOT_PREFIX,
+    SNAPSHOT_PREFIX,
+    PENDING_PREFIX,
+    FORGET_PREFIX,
+    DAMAGE_PREFIX,
+    GC_PREFIX,
+    INDEX_PREFIX,
+    PACK_PREFIX,
+];
 /// Objects in memory at the same time, 64 MiB each at most.
 const IN_FLIGHT: usize = 2;
 
-/// Reads every pack, run and key slot whole and compares it with its own hash or checksum.
+/// Reads every object whole and compares it with its own hash or checksum.
 ///
 /// Which snapshots damage hurts takes a key: [`check`](super::check) says it.
 ///
@@ -33,7 +49,7 @@ pub async fn scrub(
     }
     progress.phase("scrub");
     let mut listed = Vec::new();
-    for prefix in [SLOT_PREFIX, INDEX_PREFIX, PACK_PREFIX] {
+    for prefix in PREFIXES {
         listed.extend(store.list(prefix).await?);
     }
     progress.add_total(listed.iter().map(|(_, meta)| meta.len).sum());
@@ -80,7 +96,8 @@ async fn scrub_one(store: &Store, exec: &Exec, name: ObjectName) -> Result<Optio
         ObjectName::Run { pack: id, .. } => flaw(&object, id, PackClass::Index),
         ObjectName::MapPack(id) => flaw(&object, id, PackClass::Map),
         ObjectName::DataPack(id) => flaw(&object, id, PackClass::Data),
-        _ => None,
+        ObjectName::Probe(_) => None,
+        _ => sealed::check_sum(&object).err().map(|error| describe_format(&error)),
     })
     .await
 }

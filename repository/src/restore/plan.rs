@@ -18,8 +18,10 @@ const FIRST_WINDOW_CHUNKS: usize = 1 << 11;
 const WINDOW_GROWTH: usize = 8;
 /// Ids looked up together.
 const IDS_AT_ONCE: usize = 1 << 12;
+/// Packs whose trailers are at hand together: some 70 KiB each.
+const TRAILERS_AT_ONCE: usize = 64;
 /// Trailers fetched at the same time.
-const TRAILERS_IN_FLIGHT: usize = 8;
+const TRAILERS_IN_FLIGHT: usize = 16;
 /// What is left to the index, trailers and windows.
 const OTHER_MEMORY_LEN: u64 = 64 << 20;
 /// Plain bytes that are opened and written together. A record can be as long as half of the least.
@@ -160,7 +162,15 @@ async fn locate(reader: &Reader, pieces: &[Piece]) -> Result<(Vec<(usize, Locati
     order.sort_unstable();
     let mut located = Vec::with_capacity(pieces.len());
     let mut unplaced = Vec::new();
-    for group in order.chunks(1 << 12) {
+    let mut rest = order.as_slice();
+    while !rest.is_empty() {
+        let mut packs: BTreeSet<u32> = BTreeSet::new();
+        let is_full = |(pack, _): &(Option<u32>, usize)| {
+            packs.extend(*pack);
+            packs.len() > TRAILERS_AT_ONCE
+        };
+        let (group, others) = rest.split_at(rest.iter().position(is_full).unwrap_or(rest.len()));
+        rest = others;
         let packs: BTreeSet<u32> = group.iter().filter_map(|(pack, _)| *pack).collect();
         let packs: Vec<PackInfo> = packs.iter().filter_map(|n| index.pack(*n)).collect();
         let read = |pack: PackInfo| async move { reader.trailer(&pack).await };

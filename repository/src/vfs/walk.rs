@@ -12,6 +12,8 @@ use std::ops::Range;
 
 /// Leaf pages read in one go.
 const BATCH_PAGES: usize = 64;
+/// Whoever walks over so much reads what lies next to a page along with it.
+const READ_AHEAD_RANGE_LEN: u64 = 16 << 20;
 
 /// A chunk or a hole, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,8 @@ struct Level {
 /// Walks the map of a volume or a stream. Pages are checked against their place in the tree.
 pub struct MapWalker {
     reader: Reader,
+    /// For pages above leaves.
+    inner_reader: Reader,
     /// Whose map it is, for errors.
     whose: String,
     range: Range<u64>,
@@ -119,7 +123,10 @@ impl MapWalker {
     ) -> Self {
         let level = root.map(|child| Level { nodes: [Node { child, offset: 0 }].into(), leaves: false });
         let levels = level.into_iter().collect();
-        MapWalker { reader: reader.clone(), whose: whose.to_owned(), range, levels, hole, lossy: None }
+        let is_long = range.end.saturating_sub(range.start) >= READ_AHEAD_RANGE_LEN;
+        let inner_reader = if is_long { reader.with_children() } else { reader.clone() };
+        let (reader, whose) = (reader.clone(), whose.to_owned());
+        MapWalker { reader, inner_reader, whose, range, levels, hole, lossy: None }
     }
 
     /// Walks past pages of which no location is good: what they cover becomes a hole, which
@@ -155,14 +162,15 @@ impl MapWalker {
         }
         let Some(level) = self.levels.last_mut() else { return Ok(false) };
         let count = if level.leaves { BATCH_PAGES.min(level.nodes.len()) } else { level.nodes.len().min(1) };
+        let reader = if level.leaves { &self.reader } else { &self.inner_reader };
         let nodes: Vec<Node> = level.nodes.drain(..count).collect();
         if level.nodes.is_empty() {
             self.levels.pop();
         }
         let ids: Vec<Id> = nodes.iter().map(|node| node.child.id).filter(|id| !id.is_zero()).collect();
         let read = match &mut self.lossy {
-            Some(lossy) => read_there(&self.reader, &mut lossy.fresh, &ids).await,
-            None => read_all(&self.reader, &ids).await.map(|pages| pages.into_iter().map(Some).collect()),
+            Some(lossy) => read_there(reader, &mut lossy.fresh, &ids).await,
+            None => read_all(reader, &ids).await.map(|pages| pages.into_iter().map(Some).collect()),
         };
         let mut pages = read.map_err(|error| within(&self.whose, error))?.into_iter();
         for node in nodes {
