@@ -129,22 +129,10 @@ impl Header {
     /// # Errors
     /// Too short, not a sealed object, a version or class that is not known, reserved bytes in use.
     pub fn parse(object: &[u8]) -> Result<Self> {
-        let header: &[u8; HEADER_LEN] = object.first_chunk().ok_or(Error::Truncated {
-            what: WHAT,
-            found: object.len() as u64,
-            expected: HEADER_LEN as u64,
-        })?;
-        let (magic, rest) = header.split_at(4);
-        if magic != MAGIC {
-            return Err(Error::Mismatch { what: "sealed object magic" });
-        }
-        let [class, reserved, fmt_low, fmt_high, epoch_low, epoch_high, rest @ ..] = rest else {
+        let header = known_header(object)?;
+        let [_, _, _, _, class, reserved, _, _, epoch_low, epoch_high, rest @ ..] = header.as_slice() else {
             return Err(Error::Mismatch { what: WHAT });
         };
-        let fmt = u16::from_le_bytes([*fmt_low, *fmt_high]);
-        if fmt != limits::FMT {
-            return Err(Error::Unsupported { what: "sealed object fmt", found: fmt.into() });
-        }
         if *reserved != 0 {
             return Err(Error::Trailing { what: "sealed object reserved byte" });
         }
@@ -212,6 +200,22 @@ fn sum(bytes: &[u8]) -> [u8; SUM_LEN] {
     sum
 }
 
+/// The header of an object whose layout this version knows.
+fn known_header(object: &[u8]) -> Result<&[u8; HEADER_LEN]> {
+    let header: &[u8; HEADER_LEN] = object.first_chunk().ok_or(Error::Truncated {
+        what: WHAT,
+        found: object.len() as u64,
+        expected: HEADER_LEN as u64,
+    })?;
+    if !header.starts_with(MAGIC) {
+        return Err(Error::Mismatch { what: "sealed object magic" });
+    }
+    match u16::from_le_bytes([header[6], header[7]]) {
+        limits::FMT => Ok(header),
+        fmt => Err(Error::Unsupported { what: "sealed object fmt", found: fmt.into() }),
+    }
+}
+
 /// What anyone can check: that an object is of this format and has the bytes that were written. Gives its header, and what
 /// lies before the sum.
 ///
@@ -219,9 +223,9 @@ fn sum(bytes: &[u8]) -> [u8; SUM_LEN] {
 /// As [`Header::parse`]; an object that is too long, and one whose sum is another.
 pub fn check_sum(object: &[u8]) -> Result<(Header, &[u8])> {
     Error::check_limit(WHAT, object.len() as u64, limits::OBJECT_LEN_MAX)?;
-    let header = Header::parse(object)?;
+    known_header(object)?;
     match object.split_last_chunk::<SUM_LEN>() {
-        Some((bytes, found)) if sum(bytes) == *found => Ok((header, bytes)),
+        Some((bytes, found)) if sum(bytes) == *found => Ok((Header::parse(bytes)?, bytes)),
         _ => Err(Error::Mismatch { what: "sealed object sum" }),
     }
 }

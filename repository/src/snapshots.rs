@@ -150,9 +150,19 @@ pub(crate) fn open_snapshot(
         let body = repository.open_signed(Class::Tombstone, &name, object)?;
         return check_sid(&name, sid, Tombstone::parse(&body).named(name)?.sid).map(|()| None);
     }
+    open_final(repository, sid, object).map(Some)
+}
+
+/// Opens a snapshot that is no tombstone.
+pub(crate) fn open_final(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<Snapshot> {
+    let name = ObjectName::Snapshot(sid);
     let body = repository.open_object(Class::Snapshot, &name, object)?;
     let snapshot = Snapshot::parse(&body).named(name)?;
-    check_sid(&name, sid, snapshot.sid).map(|()| Some(snapshot))
+    check_sid(&name, sid, snapshot.sid)?;
+    if snapshot.domain != repository.domain() {
+        return Err(Error::damage(name, format!("says that it is of domain {:?}", snapshot.domain)));
+    }
+    Ok(snapshot)
 }
 
 fn check_sid(name: &ObjectName, expected: SnapshotId, found: SnapshotId) -> Result<()> {

@@ -34,7 +34,7 @@ def kdf(context, *material, n=32):
     return blake3(b"".join(material), derive_key_context="orlop 2026-11 v1 " + context).digest(length=n)
 def keyed(key, data): return blake3(data, key=key).digest()
 def committed(okm, commit, what):               # commitments are compared before anything is decrypted
-    need(hmac.compare_digest(okm[32:64], commit), f"{what}: sealed under another key (or its salt or commitment is damaged)", OtherKey)
+    need(hmac.compare_digest(okm[32:64], commit), f"{what}: sealed under another key", OtherKey)
     return okm[:32]
 def gcm(key, nonce, aad, box, what):
     try: return AESGCM(key).decrypt(nonce, box, aad)
@@ -137,8 +137,8 @@ ROW = [[int, 4], 64]
 CHUNKER = {"kind": {"blocks", "fastcdc"}, "min?": int, "avg?": int, "max?": int}
 CONFIG = {"repo_id": 16, "n": int, "prev?": 32, "C_pub": 32, "G_pub": 32, "domains": [label, 1024], "chunking": ROW, "created": int,
           "store": {"mode": {"many", "one"}, "delta_ms": int}, "features": {"compat": int, "ro_compat": int, "incompat": int}}
-PLAN = {"cand?": bytes, "F?": [{"g": int, "sids": bytes}, MiB], "floor": int, "prev?": 32}
-SWEEP = {"D?": bytes, "dead?": [{"g": int, "at": int, "packs": bytes}, 2 * MiB], "floor": int, "prev": 32}
+PLAN = {"cand": bytes, "F": [{"g": int, "sids": bytes}, MiB], "floor": int, "prev?": 32}
+SWEEP = {"D": bytes, "dead": [{"g": int, "at": int, "packs": bytes}, 2 * MiB], "floor": int, "prev": 32}
 MARK = {"sid": 16, "created": int}
 MANY = 65536
 SNAPSHOT = {"kind": {"backup"}, "sid": 16, "domain": label, "time": int, "name?": str, "group": str, "labels?": text_map,
@@ -230,6 +230,7 @@ class Repo:
             except Bad as e: warn(e)
         else: raise Bad("no config opens and verifies")
         need(not c["features"]["incompat"], "config: features of a newer version", Newer)
+        self.mode = c["store"]["mode"]
         self.domains = [self.own] if self.own else c["domains"]
         need(self.domains[0] in c["domains"], "config does not list the domain of this key")
     def parse_config(self, name, n):
@@ -266,18 +267,22 @@ class Repo:
 
     def read_gc(self):                          # [Deletion records]; only the highest plan and the highest sweep count
         self.floor, self.dead, self.forgotten = 0, set(), set()
-        def highest(what):
-            names = self.listing("gc", r"[0-9a-f]{16}(\.[0-9a-f]{32})?\." + what)
-            return "gc/" + names[-1] if names else None
-        if name := highest("sweep"):
-            s = shape(self.sealed(name, 6), SWEEP, name)
-            dead, D = s.get("dead", []), s.get("D", b"")            # whether empty lists are omitted is not said; both are accepted
-            need(not D or dead and dead[-1]["packs"] == D, f"{name}: D is not the last of dead")
-            self.floor, self.dead = s["floor"], generations(dead, "packs", 2 * MiB, name)
-        if name := highest("plan"):
-            p = shape(self.sealed(name, 5), PLAN, name)
-            need(len(items16(p.get("cand", b""), name)) <= MiB, f"{name}: cand")
-            self.forgotten = generations(p.get("F", []), "sids", MiB, name)
+        def highest(what):                      # the lowest name of the highest generation
+            proc = r"\.[0-9a-f]{32}" if self.mode == "one" else ""
+            names = self.listing("gc", "[0-9a-f]{16}" + proc + r"\." + what)
+            return "gc/" + min(n for n in names if n[:16] == names[-1][:16]) if names else None
+        try:
+            if name := highest("sweep"):
+                s = shape(self.sealed(name, 6), SWEEP, name)
+                dead, D = s["dead"], s["D"]
+                need(not D or dead and dead[-1]["packs"] == D, f"{name}: D is not the last of dead")
+                self.floor, self.dead = s["floor"], generations(dead, "packs", 2 * MiB, name)
+            if name := highest("plan"):
+                p = shape(self.sealed(name, 5), PLAN, name)
+                need(len(items16(p["cand"], name)) <= MiB, f"{name}: cand")
+                self.forgotten = generations(p["F"], "sids", MiB, name)
+        except Newer: raise
+        except Bad as e: warn(e)                # all that is read is verified by itself
 
     def marked(self, name, cls, domain):        # is there a valid mark of this name?
         try: return shape(self.sealed(name, cls, self.S_d(domain)), MARK, name)["sid"].hex() == re.split("[/.]", name)[1]
@@ -303,7 +308,7 @@ class Repo:
                 if c["kind"] == "blocks": need(valid_cut(c.get("min", 0), c.get("avg", 0), c.get("max", 0)), f"{name}: chunker")
                 need((v["root"] == ZERO or v["size"] > 0) and (v["root"] != ZERO or c["kind"] == "blocks" or not v["size"]), f"{name}: size and root")
             return s
-        raise OtherKey(f"{name}: sealed under another key: of another domain, or damaged")
+        raise OtherKey(f"{name}: sealed under another key: of another domain")
     def find_snapshot(self, want):
         sids = [s for s in self.listing("snapshots", "[0-9a-f]{32}") if want == "latest" or s.startswith(want.lower())]
         if want == "latest": sids = sids[-1:]

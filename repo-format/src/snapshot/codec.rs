@@ -17,11 +17,7 @@ fn word_of<T: Copy + PartialEq>(words: &[(T, &'static str)], value: T) -> &'stat
 
 fn parse_word<T: Copy>(what: &'static str, words: &[(T, &'static str)], text: &str) -> Result<T> {
     let found = words.iter().find(|(_, word)| *word == text).map(|(value, _)| *value);
-    found.ok_or_else(|| Error::Unexpected {
-        what,
-        found: format!("{:.80}", text.escape_default().to_string()),
-        expected: words.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(" or "),
-    })
+    found.ok_or_else(|| Error::unknown_name(what, text))
 }
 
 const KINDS: [(SnapshotKind, &str); 1] = [(SnapshotKind::Backup, "backup")];

@@ -5,12 +5,12 @@ use crate::error::Named;
 use crate::gc::GcView;
 use crate::index::Known;
 use crate::reader::Reader;
+use crate::snapshots::open_final;
 use crate::{Error, Repository, Result};
 use futures::future::{try_join, try_join3};
 use futures::stream::{StreamExt, TryStreamExt, iter};
 use repo_format::layout::{FORGET_PREFIX, ObjectName, SNAPSHOT_PREFIX};
 use repo_format::map::{Child, Page, Place};
-use repo_format::sealed::Class;
 use repo_format::snapshot::Snapshot;
 use repo_format::{Id, SnapshotId};
 use std::collections::{HashMap, HashSet};
@@ -136,8 +136,7 @@ async fn read_optional(repository: &Repository, sid: Option<SnapshotId>) -> Resu
 pub(super) async fn read_final(repository: &Repository, sid: SnapshotId) -> Result<Option<Snapshot>> {
     let name = ObjectName::Snapshot(sid);
     let Some(object) = repository.store().get(&name).await? else { return Ok(None) };
-    let Ok(body) = repository.open_object(Class::Snapshot, &name, &object) else { return Ok(None) };
-    Ok(Snapshot::parse(&body).named(name).ok().filter(|snapshot| snapshot.sid == sid))
+    Ok(open_final(repository, sid, &object).ok())
 }
 
 /// Ids of a parent volume's leaf pages, segment by segment, in memory of one page per level.

@@ -4,14 +4,15 @@ use super::Check;
 use super::report::is_damage;
 use crate::error::Named;
 use crate::gc::GcView;
+use crate::snapshots::{open_final, open_snapshot};
 use crate::{Error, Repository, Result};
 use bytes::Bytes;
-use repo_format::gc_record::{ForgetMarker, Tombstone};
+use repo_format::gc_record::ForgetMarker;
 use repo_format::keys::slot::SealedSlot;
 use repo_format::layout::{
     DAMAGE_PREFIX, FORGET_PREFIX, ObjectName, PENDING_PREFIX, SLOT_PREFIX, SNAPSHOT_PREFIX,
 };
-use repo_format::sealed::{Class, Header};
+use repo_format::sealed::Class;
 use repo_format::snapshot::{Pending, Snapshot};
 use repo_format::{ErrorKind as FormatKind, SnapshotId};
 use std::collections::BTreeSet;
@@ -68,7 +69,7 @@ fn check_mark(repository: &Repository, name: &ObjectName, object: &[u8]) -> Resu
         ObjectName::Pending(sid) => {
             let body = repository.open_object(Class::Pending, name, object)?;
             let pending = Pending::parse(&body).named(name)?;
-            open_snapshot(repository, *sid, &pending.snapshot).map(drop)
+            open_final(repository, *sid, &pending.snapshot).map(drop)
         }
         _ => Ok(()),
     }
@@ -80,14 +81,6 @@ fn same_sid(name: &ObjectName, found: SnapshotId, expected: SnapshotId) -> Resul
     } else {
         Err(Error::damage(name, format!("says that it is of snapshot {found}")))
     }
-}
-
-fn open_snapshot(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<Snapshot> {
-    let name = ObjectName::Snapshot(sid);
-    let body = repository.open_object(Class::Snapshot, &name, object)?;
-    let snapshot = Snapshot::parse(&body).named(name)?;
-    same_sid(&name, snapshot.sid, sid)?;
-    Ok(snapshot)
 }
 
 /// Reads every snapshot and tombstone. A damaged one hurts itself.
@@ -104,7 +97,7 @@ pub(super) async fn read_finals(check: &mut Check<'_>, view: &GcView) -> Result<
         let read = match check.repository.store().get(&name).await {
             // deleted since the listing
             Ok(None) => continue,
-            Ok(Some(object)) => read_final(check.repository, sid, &object),
+            Ok(Some(object)) => open_snapshot(check.repository, sid, &object),
             Err(error) if is_damage(&error) => Err(error),
             Err(error) => return Err(error),
         };
@@ -126,17 +119,6 @@ pub(super) async fn read_finals(check: &mut Check<'_>, view: &GcView) -> Result<
         check.repository.exec().check_cancelled()?;
     }
     Ok(finals)
-}
-
-/// A snapshot; nothing for a tombstone.
-fn read_final(repository: &Repository, sid: SnapshotId, object: &[u8]) -> Result<Option<Snapshot>> {
-    let name = ObjectName::Snapshot(sid);
-    if Header::parse(object).named(name)?.class == Class::Tombstone {
-        let payload = repository.open_signed(Class::Tombstone, &name, object)?;
-        same_sid(&name, Tombstone::parse(&payload).named(name)?.sid, sid)?;
-        return Ok(None);
-    }
-    open_snapshot(repository, sid, object).map(Some)
 }
 
 /// All objects below a folder of small ones; one that is too long is a finding.
