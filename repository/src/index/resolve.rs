@@ -88,7 +88,13 @@ impl RunSet {
 
     /// Answers by trailers as long as they answer for more than blocks would.
     async fn by_trailers(&self, lookup: &mut Lookup<'_>, open: &mut Vec<Candidate>) -> Result<()> {
-        let mut next = self.trail.next.lock().await;
+        // inline whoever holds it may not go on before this look-up has ended
+        let held = if self.repository.exec().is_inline() {
+            self.trail.next.try_lock()
+        } else {
+            Some(self.trail.next.lock().await)
+        };
+        let Some(mut next) = held else { return Ok(()) };
         let next = if lookup.class == PackClass::Map { &mut next.map } else { &mut next.data };
         // by what others have read meanwhile
         self.narrow(lookup, open);
