@@ -10,7 +10,7 @@ mod parse;
 mod run;
 
 pub use entries::{ENTRIES_PER_BLOCK, ENTRY_LEN, Entry, parse_entries_block};
-pub use filter::{FilterPart, id_range, next_filter_part};
+pub use filter::{FilterCodes, FilterFrame, FilterPart, id_range, next_filter_part};
 pub use parse::{Run, RunBlocks, parse_run};
 pub use run::{PACK_ROW_LEN, PACK_TABLE_PART_ROWS, PackRow, PlainIndexRecord, RunBuilder, RunHead};
 

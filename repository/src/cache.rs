@@ -86,6 +86,15 @@ impl Copies {
         LocalCopy { at }
     }
 
+    /// Where files may lie that are gone with this process; nothing where there are to be none.
+    pub(crate) fn temp_folder(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::None => None,
+            Place::Scratch(scratch) => Some(scratch.folder.clone()),
+            Place::Folder(_) => Some(std::env::temp_dir()),
+        }
+    }
+
     /// Whether anything stays once this process has ended.
     pub(crate) fn is_kept(&self) -> bool {
         matches!(self.place, Place::Folder(_))

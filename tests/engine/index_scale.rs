@@ -7,7 +7,8 @@ use repository::forget::forget;
 use repository::progress::Progress;
 use repository::prune::{Pace, PruneOptions, prune};
 use repository::store::fault::{Fault, FaultDriver, Verb};
-use repository::{ErrorKind, Repository, Result};
+use repository::{ErrorKind, Exec, Repository, Result};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tests::data::bytes;
 use tests::engine::{Bench, run, stream, volume};
@@ -168,4 +169,103 @@ fn a_store_that_miscounts_is_damage_and_no_panic() {
         let error = backed_up(&repository, request("shop/v0", &contents[0])).unwrap_err();
         assert!(error.kind() == ErrorKind::Damage && error.to_string().contains("bytes read"), "{error}");
     }
+}
+
+/// What of packs and runs is read by a process that starts afresh, in order.
+fn noting(bench: &Bench, exec: &Exec) -> (Repository, Arc<Mutex<Vec<String>>>) {
+    let noted: Arc<Mutex<Vec<String>>> = Arc::default();
+    let notes = noted.clone();
+    let plan = move |_: u64, verb: Verb, name: &str| {
+        if verb == Verb::Get && ["packs/", "index/"].iter().any(|folder| name.starts_with(folder)) {
+            notes.lock().unwrap().push(name.to_owned());
+        }
+        Fault::None
+    };
+    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+    (run(Repository::open(driver, exec, &bench.env, &bench.owner)).unwrap(), noted)
+}
+
+/// Blocks of which little is left once they are compressed: many chunks to a pack.
+fn thin(seed: u64, len: usize) -> Vec<u8> {
+    let mut content = bytes(seed, len);
+    content.chunks_mut(4096).for_each(|block| block[64..].fill(1));
+    content
+}
+
+/// That the first hit of each kind of pack costs a look into a block is all there is beside the trailers.
+#[test]
+fn hits_in_order_cost_a_request_a_pack() {
+    let bench = Bench::new(908);
+    let content = thin(9080, 128 << 20);
+    bench.backup(request("shop/v0", &content)).unwrap();
+    let index_len = 48 << 10;
+    let (repository, noted) = noting(&bench, &Exec::inline().with_index_len(index_len));
+    let report = backed_up(&repository, request("again/v0", &content)).unwrap();
+    assert_eq!(report.chunks_new, 0);
+    let noted = noted.lock().unwrap();
+    let runs: BTreeSet<&String> = noted.iter().filter(|name| name.starts_with("index/")).collect();
+    let packs: BTreeSet<&String> = noted.iter().filter(|name| name.starts_with("packs/")).collect();
+    assert!(packs.len() > 20, "{} packs of hits", packs.len());
+    let of_runs = noted.iter().filter(|name| name.starts_with("index/")).count();
+    // inline nothing is kept on a disk: beside its end, the filter of a run is read as well
+    let expected = packs.len() + 2 * runs.len() + 2;
+    assert!(
+        noted.len() <= expected,
+        "{} requests, {of_runs} of them to {} runs, for {} packs: {noted:?}",
+        noted.len(),
+        runs.len(),
+        packs.len()
+    );
+}
+
+/// With threads, and filters that lie in a temporary file since none of them fits into memory.
+#[test]
+fn filters_on_a_disk_miss_nothing() {
+    let bench = Bench::new(909);
+    let contents: Vec<Vec<u8>> = (0..4).map(|n| thin(9090 + n, 8 << 20)).collect();
+    for content in &contents[..3] {
+        bench.backup(request("shop/v0", content)).unwrap();
+    }
+    let exec = Exec::threads(2).unwrap().with_index_len(0);
+    let (repository, noted) = noting(&bench, &exec);
+    let again = |n: usize| {
+        let request = all_again(&contents[..n], false);
+        with_threads(backup(&repository, request, &Arc::default())).unwrap()
+    };
+    assert_eq!(again(3).chunks_new, 0);
+    let before = noted.lock().unwrap().len();
+    let report = again(4);
+    assert!(report.chunks_new > 100 && report.chunks_reused > 2 * report.chunks_new, "{report:?}");
+    assert!(before > 0);
+}
+
+/// A session that keeps hardly any of its own ids in memory knows them all the same.
+#[test]
+fn a_session_stores_nothing_twice_whatever_its_memory() {
+    let (a, b) = (thin(9100, 8 << 20), thin(9101, 8 << 20));
+    let content = [a.as_slice(), &b, &a, &b].concat();
+    for tiny_index in [false, true] {
+        for exec in [Exec::inline(), Exec::threads(2).unwrap()] {
+            let bench = Bench::new(910);
+            let exec = if tiny_index { exec.with_index_len(0) } else { exec };
+            let (repository, _) = noting(&bench, &exec.with_memory(0));
+            let request = BackupRequest {
+                volumes: vec![volume("shop/v0", &content), stream("shop/s0", &content)],
+                ..Default::default()
+            };
+            let report = with_threads(backup(&repository, request, &Arc::default())).unwrap();
+            // what is cut as a stream differs
+            let twice = backed_up(&bench.open(), all_again(&[a.clone(), b.clone()], false)).unwrap();
+            assert_eq!(twice.chunks_new, 0);
+            assert!(report.chunks_new < report.chunks_reused + 20, "{report:?}");
+            let entries = bench.snapshots();
+            assert!(bench.restore(&entries[0], "shop/v0").unwrap() == content);
+            assert!(bench.check().unwrap().errors.is_empty());
+        }
+    }
+}
+
+/// With threads.
+fn with_threads<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
 }

@@ -177,21 +177,84 @@ impl FilterPart {
         // the last place from which the value can still come
         let from = self.skips.partition_point(|(before, _)| *before < wanted).saturating_sub(1);
         let Some((before, at)) = self.skips.get(from) else { return false };
-        let mut reader = BitReader { bits: &self.bits, at: *at as usize };
-        let mut value = *before;
-        for _ in from * SKIP..self.place.count as usize {
-            value += reader.step().unwrap_or(u32::MAX - value);
-            if value >= wanted {
-                return value == wanted;
-            }
-        }
-        false
+        let count = (self.place.count as usize).saturating_sub(from * SKIP);
+        is_reached(wanted, *before, count, BitReader { bits: &self.bits, at: *at as usize })
     }
 
     /// Bytes of memory it takes.
     pub fn memory_len(&self) -> usize {
         size_of::<Self>() + self.bits.len() + self.skips.len() * 8
     }
+
+    /// The codes, and what has to be held for finding an id in them where they lie elsewhere.
+    pub fn split(&self) -> (FilterFrame, &[u8]) {
+        let skips = self.skips.iter().step_by(FRAME_SKIPS).copied().collect();
+        (FilterFrame { place: self.place, codes_len: self.bits.len(), skips }, &self.bits)
+    }
+}
+
+/// Groups of [`SKIP`] ids whose codes are read together by a [`FilterFrame`].
+const FRAME_SKIPS: usize = 4;
+
+/// A part of a filter without its codes: a thirtieth of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterFrame {
+    place: Places,
+    codes_len: usize,
+    /// As [`FilterPart::skips`], but before each 256th id.
+    skips: Box<[(u32, u32)]>,
+}
+
+/// Which codes of a part decide about an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterCodes {
+    /// Bytes within the codes.
+    pub range: std::ops::Range<usize>,
+    wanted: u32,
+    /// The value before the first code, which begins at this bit of the range.
+    before: u32,
+    bit: u32,
+    count: usize,
+}
+
+impl FilterFrame {
+    /// What has to be read to know about an id; nothing if it is none of those that the part was made of.
+    pub fn codes_of(&self, id: &[u8; 16]) -> Option<FilterCodes> {
+        let wanted = self.place.of(high(id))?;
+        let from = self.skips.partition_point(|(before, _)| *before < wanted).saturating_sub(1);
+        let (before, at) = *self.skips.get(from)?;
+        // at the next place the value has come up to what is wanted
+        let end = self.skips.get(from + 1).map_or(self.codes_len, |(_, at)| (*at as usize).div_ceil(8));
+        let step = FRAME_SKIPS * SKIP;
+        let count = (self.place.count as usize).saturating_sub(from * step).min(step);
+        let start = at as usize / 8;
+        Some(FilterCodes { range: start..end.max(start), wanted, before, bit: at % 8, count })
+    }
+
+    /// Bytes of memory it takes.
+    pub fn memory_len(&self) -> usize {
+        size_of::<Self>() + self.skips.len() * 8
+    }
+}
+
+impl FilterCodes {
+    /// Whether the id may be one of those that the part was made of, by the bytes of [`range`](Self::range).
+    pub fn may_have(&self, codes: &[u8]) -> bool {
+        is_reached(self.wanted, self.before, self.count, BitReader { bits: codes, at: self.bit as usize })
+    }
+}
+
+/// Whether one of the next `count` values is the wanted one.
+fn is_reached(wanted: u32, before: u32, count: usize, mut reader: BitReader<'_>) -> bool {
+    let mut value = before;
+    for _ in 0..count {
+        // what lay elsewhere may be anything
+        value = value.saturating_add(reader.step().unwrap_or(u32::MAX));
+        if value >= wanted {
+            return value == wanted;
+        }
+    }
+    false
 }
 
 /// Decodes all codes once: they must be as a writer writes them.

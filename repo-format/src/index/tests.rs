@@ -153,6 +153,14 @@ fn filters_are_skipped_in_their_place() {
     assert!(refused(|run| run.insert(6, filter)));
 }
 
+/// What a part says of an id, which it must say, too, if its codes lie elsewhere.
+fn may_have(part: &FilterPart, id: &[u8; 16]) -> bool {
+    let (frame, codes) = part.split();
+    let elsewhere = frame.codes_of(id).is_some_and(|one| one.may_have(&codes[one.range.clone()]));
+    assert_eq!(elsewhere, part.may_have(id));
+    elsewhere
+}
+
 /// Filter parts of a run.
 fn filter(records: &Records) -> Vec<(Id, Vec<u8>)> {
     let parts = records.iter().filter(|(record_type, ..)| *record_type == RecordType::Filter);
@@ -186,7 +194,7 @@ fn filters_know_every_id_and_hardly_another() {
             parts.iter().map(|(id, part)| (FilterPart::parse(id, part).unwrap(), id_range(id))).collect();
         let passes = |id: &Id| {
             let in_range = parsed.iter().find(|(_, (first, last))| (first..=last).contains(&&id.short()));
-            in_range.is_some_and(|(part, _)| part.may_have(&id.short()))
+            in_range.is_some_and(|(part, _)| may_have(part, &id.short()))
         };
         assert!((0..count).all(|n| passes(&id(n))), "of {count}");
         let wrong = (count..count + 200_000).filter(|n| passes(&id(*n))).count();
@@ -266,7 +274,16 @@ proptest! {
         }
         for (of, part) in filter(&records(builder)) {
             let parsed = FilterPart::parse(&of, &part).unwrap();
-            prop_assert!(ids.iter().all(|n| parsed.may_have(&id(n).short())));
+            prop_assert!(ids.iter().all(|n| may_have(&parsed, &id(n).short())));
+            // and whatever lies there instead of its codes
+            let (frame, codes) = parsed.split();
+            for one in ids.iter().filter_map(|n| frame.codes_of(&id(n).short())) {
+                one.may_have(&vec![0xff; codes.len()]);
+                one.may_have(&[]);
+            }
+            for n in 0..2000u64 {
+                may_have(&parsed, &id(&(n, 1, 20)).short());
+            }
         }
     }
 

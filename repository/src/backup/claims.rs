@@ -1,18 +1,29 @@
 //! Who stores a chunk: one atomic step says known, in this session, or yours to seal.
 
-use crate::Result;
+use super::taken::Taken;
 use crate::index::Known;
+use crate::{Repository, Result};
 use hashbrown::{HashMap, HashSet};
+use repo_format::pack::PackClass;
 use repo_format::{Id, PackId};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const SHARDS: usize = 64;
+/// Ids of a session take this part of the memory at most, before they move to a disk.
+const MEMORY_SHARE: u64 = 16;
+/// Bytes of memory for one of them: tables double, and what moves is there twice for a while.
+const ID_MEMORY_LEN: u64 = 56;
 
 /// Ids of one session, and which packs of the index it has come to depend on.
 pub(super) struct Claims {
     index: Known,
     session: Vec<Mutex<HashSet<[u8; 16]>>>,
+    /// How many those are, and may be.
+    count: AtomicUsize,
+    count_max: usize,
+    /// Those that were too many for memory.
+    taken: Taken,
     /// By pack number of the index.
     reused: Vec<AtomicBool>,
     /// Numbers beyond those: packs of runs that were read later.
@@ -30,16 +41,27 @@ pub(super) enum Claim {
     New,
 }
 
-/// What was looked up beforehand where the index is not in memory as a whole: short ids that it has, with the number
-/// of a pack.
+/// What was looked up beforehand where not everything is in memory.
 #[derive(Debug, Default)]
-pub(super) struct Answers(HashMap<[u8; 16], u32>);
+pub(super) struct Answers {
+    /// Short ids that the index has, with the number of a pack.
+    known: HashMap<[u8; 16], u32>,
+    /// Those that this session has taken.
+    taken: HashSet<[u8; 16]>,
+}
 
 impl Claims {
-    pub(super) fn new(index: Known) -> Self {
-        let reused = index.packs().iter().map(|_| AtomicBool::new(false)).collect();
-        let session = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Claims { index, session, reused, reused_later: Mutex::default() }
+    pub(super) fn new(repository: &Repository, index: Known) -> Self {
+        let count_max = repository.exec().memory_len() / MEMORY_SHARE / ID_MEMORY_LEN;
+        Claims {
+            reused: index.packs().iter().map(|_| AtomicBool::new(false)).collect(),
+            index,
+            session: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            count: AtomicUsize::new(0),
+            count_max: usize::try_from(count_max).unwrap_or(usize::MAX),
+            taken: Taken::new(repository),
+            reused_later: Mutex::default(),
+        }
     }
 
     /// What is known beforehand.
@@ -49,21 +71,56 @@ impl Claims {
 
     /// True: [`ask`](Self::ask) has to be asked before anything is claimed.
     pub(super) fn must_ask(&self) -> bool {
-        !self.index.is_in_memory()
+        !self.index.is_in_memory() || !self.taken.is_empty()
     }
 
-    /// Looks ids up that are about to be claimed, as far as they are not in memory.
+    /// Moves what this session has taken to a disk once it is too much for memory. To be called now and then, by one
+    /// at a time.
+    pub(super) async fn settle(&self) -> Result<()> {
+        if self.count.load(Ordering::Relaxed) <= self.count_max || self.taken.is_broken() {
+            return Ok(());
+        }
+        let mut ids = Vec::with_capacity(self.count.load(Ordering::Relaxed));
+        for shard in &self.session {
+            ids.extend(shard.lock().unwrap_or_else(PoisonError::into_inner).iter().copied());
+        }
+        ids.sort_unstable();
+        let ids = Arc::new(ids);
+        // they leave only once they can be found there
+        if self.taken.add(ids.clone()).await? {
+            for shard in &self.session {
+                let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = shard.len();
+                shard.retain(|id| ids.binary_search(id).is_err());
+                self.count.fetch_sub(before - shard.len(), Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks ids of chunks up that are about to be claimed, as far as they are not in memory.
     pub(super) async fn ask(&self, ids: impl Iterator<Item = Id>) -> Result<Answers> {
+        self.ask_in(ids, PackClass::Data).await
+    }
+
+    /// As [`ask`](Self::ask), ids of what lies in packs of `class`.
+    pub(super) async fn ask_in(&self, ids: impl Iterator<Item = Id>, class: PackClass) -> Result<Answers> {
         if !self.must_ask() {
             return Ok(Answers::default());
         }
-        let unknown = |id: &[u8; 16]| self.index.memory().find(id).is_none() && !self.is_taken(id);
-        let mut ids: Vec<[u8; 16]> = ids.map(|id| id.short()).filter(unknown).collect();
+        let mut answers = Answers::default();
+        let mut ids: Vec<[u8; 16]> = ids.map(|id| id.short()).collect();
         // each once, in their order: neighbours lie together
         let mut seen = HashSet::new();
-        ids.retain(|id| seen.insert(*id));
-        let found = self.index.find(&ids).await?;
-        Ok(Answers(ids.into_iter().zip(found).filter_map(|(id, pack)| Some((id, pack?))).collect()))
+        ids.retain(|id| seen.insert(*id) && self.index.memory().find(id).is_none());
+        // it may have left memory before it is claimed
+        ids.retain(|id| !(self.is_taken(id) && answers.taken.insert(*id)));
+        let taken = self.taken.find(&ids).await?;
+        answers.taken.extend(ids.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(id, _)| *id));
+        ids.retain(|id| !answers.taken.contains(id));
+        let found = self.index.find_in(&ids, class).await?;
+        answers.known = ids.into_iter().zip(found).filter_map(|(id, pack)| Some((id, pack?))).collect();
+        Ok(answers)
     }
 
     fn shard(&self, id: &[u8; 16]) -> Option<std::sync::MutexGuard<'_, HashSet<[u8; 16]>>> {
@@ -76,7 +133,7 @@ impl Claims {
     }
 
     fn find(&self, id: &[u8; 16], answers: &Answers) -> Option<u32> {
-        self.index.memory().find(id).or_else(|| answers.0.get(id).copied())
+        self.index.memory().find(id).or_else(|| answers.known.get(id).copied())
     }
 
     /// Takes `id`, unless it is stored or taken already.
@@ -89,8 +146,12 @@ impl Claims {
             }
             return Claim::Known;
         }
-        let is_new = self.shard(&short).is_none_or(|mut shard| shard.insert(short));
-        if is_new { Claim::New } else { Claim::Session }
+        if answers.taken.contains(&short) || self.shard(&short).is_some_and(|mut shard| !shard.insert(short))
+        {
+            return Claim::Session;
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Claim::New
     }
 
     /// Whether the index has a place for a record; nothing is taken, and no pack depended on.

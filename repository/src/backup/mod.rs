@@ -18,6 +18,7 @@ mod request;
 mod sealer;
 mod session;
 mod stream;
+mod taken;
 pub(crate) mod undelete;
 mod volume;
 

@@ -27,8 +27,14 @@ use std::time::Duration;
 
 /// Runs are flushed after this many packs...
 const RUN_PACKS: usize = 32;
+/// ...or this many records, which are held until then...
+const RUN_RECORDS: usize = 1 << 17;
 /// ...or this much time: what a crash can make the next session upload again.
 const RUN_TIME: Duration = Duration::from_secs(60);
+
+/// Pages that are looked up together, at most, and about their bytes.
+const PAGES_AT_ONCE: usize = 64;
+const PAGES_LEN: usize = 1 << 20;
 
 /// How much a session holds at once, from the memory it may use.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +84,8 @@ pub(super) struct Session {
     pack_sealer: PackSealer,
     data: Packer,
     map: Packer,
+    /// Pages that are to be looked up together.
+    pages: Vec<EncodedPage>,
     uploads: FuturesUnordered<BoxFuture<'static, Result<StoredPack>>>,
     /// Acknowledged, in no run yet.
     unlisted: Vec<StoredPack>,
@@ -114,7 +122,7 @@ impl Session {
         let parents = Parents::find(repository, &gc, request, &names);
         let ((index, next_seq), parents) = try_join(Self::load_index(repository, &gc), parents).await?;
         let sid = repository.env().snapshot_id()?;
-        let claims = Claims::new(index);
+        let claims = Claims::new(repository, index);
         let sealer =
             Arc::new(Sealer::new(repository, claims, Level::new(request.compression), request.dry_run)?);
         let exec = repository.exec();
@@ -134,6 +142,7 @@ impl Session {
         let session = Session {
             data: packer(PackClass::Data, limits.pack_len, &sealer.data_key),
             map: packer(PackClass::Map, map_len, &sealer.structure_key),
+            pages: Vec::new(),
             repository: repository.clone(),
             sid,
             gc,
@@ -176,13 +185,23 @@ impl Session {
         self.report.chunks_new += sealed.chunks_new;
         self.report.chunks_reused += sealed.chunks_reused;
         let full = self.data.push(std::mem::take(&mut sealed.batch));
-        self.upload_all(full).await
+        self.upload_all(full).await?;
+        self.sealer.claims.settle().await
     }
 
-    /// Stores pages that are new.
-    pub(super) async fn take_pages(&mut self, pages: &[EncodedPage]) -> Result<()> {
-        let answers = self.sealer.claims.ask(pages.iter().map(|page| page.id)).await?;
-        for page in pages {
+    /// Stores pages that are new. Where they have to be looked up first, a few are collected: each look-up may be a
+    /// request.
+    pub(super) async fn take_pages(&mut self, pages: Vec<EncodedPage>) -> Result<()> {
+        self.pages.extend(pages);
+        let len: usize = self.pages.iter().map(|page| page.bytes.len()).sum();
+        let may_wait = self.pages.len() < PAGES_AT_ONCE && len < PAGES_LEN && self.sealer.claims.must_ask();
+        if may_wait { Ok(()) } else { self.store_pages().await }
+    }
+
+    async fn store_pages(&mut self) -> Result<()> {
+        let pages = std::mem::take(&mut self.pages);
+        let answers = self.sealer.claims.ask_in(pages.iter().map(|page| page.id), PackClass::Map).await?;
+        for page in &pages {
             if let Some(batch) = self.sealer.page(page, &answers)? {
                 let full = self.map.push(batch);
                 self.upload_all(full).await?;
@@ -228,7 +247,9 @@ impl Session {
         self.own.push(PackInfo { pack_id, class, len, trailer_len, sid: self.sid });
         self.unlisted.push(stored);
         let now = self.repository.env().clock.monotonic();
-        if self.unlisted.len() >= RUN_PACKS || now.saturating_sub(self.last_run) >= RUN_TIME {
+        let records: usize = self.unlisted.iter().map(|pack| pack.rows.len()).sum();
+        let is_full = self.unlisted.len() >= RUN_PACKS || records >= RUN_RECORDS;
+        if is_full || now.saturating_sub(self.last_run) >= RUN_TIME {
             self.flush_run().await?;
         }
         Ok(())
@@ -236,6 +257,7 @@ impl Session {
 
     /// Everything sealed so far is stored, and an index run says so.
     pub(super) async fn flush(&mut self) -> Result<()> {
+        self.store_pages().await?;
         let open = [self.data.close(), self.map.close()];
         self.upload_all(open.into_iter().flatten().collect()).await?;
         while !self.uploads.is_empty() {

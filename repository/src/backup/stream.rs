@@ -72,13 +72,13 @@ pub(super) async fn backup_stream(
         for entry in &sealed.entries {
             let id = entry.id.ok_or_else(|| Error::internal("a stream with a hole"))?;
             let pages = map.push_chunk(entry.len, id).map_err(map_error)?;
-            session.take_pages(&pages).await?;
+            session.take_pages(pages).await?;
         }
     }
     session.report.bytes_read += read_len;
     let stream_len = map.stream_len();
     let (root, pages) = map.finish().map_err(map_error)?;
-    session.take_pages(&pages).await?;
+    session.take_pages(pages).await?;
     Ok((root, stream_len))
 }
 

@@ -61,7 +61,7 @@ impl MapWriter {
         self.segment_done += len;
         if self.segment_done == self.map.next_span() {
             let pages = self.map.push_segment(&self.segment).named(self.name.as_str())?;
-            session.take_pages(&pages).await?;
+            session.take_pages(pages).await?;
             self.segment.clear();
             self.segment_done = 0;
         }
@@ -73,13 +73,13 @@ impl MapWriter {
         let level = place.level().unwrap_or_default();
         let pages = self.map.push_subtree(level, place.span(), id).named(self.name.as_str())?;
         session.progress.add_done(place.span());
-        session.take_pages(&pages).await
+        session.take_pages(pages).await
     }
 
     /// The root, once the whole volume was taken.
     pub(super) async fn finish(self, session: &mut Session) -> Result<Id> {
         let (root, pages) = self.map.finish().named(self.name.as_str())?;
-        session.take_pages(&pages).await?;
+        session.take_pages(pages).await?;
         Ok(root)
     }
 }

@@ -14,6 +14,8 @@ use std::time::SystemTime;
 pub(super) const FLAGS: i32 = (rustix::fs::OFlags::NOFOLLOW.bits()
     | rustix::fs::OFlags::NONBLOCK.bits()
     | rustix::fs::OFlags::CLOEXEC.bits()) as i32;
+/// What a piece takes on a disk is counted in blocks of this length.
+const DISK_BLOCK_LEN: u64 = 4096;
 /// After too many bytes as many are dropped that this share is left, in percent.
 const KEPT_PERCENT: u64 = 75;
 
@@ -54,7 +56,8 @@ impl Folder {
     }
 
     pub(super) fn write(&self, kind: Kind, pack_id: &PackId, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let len = bytes.len() as u64;
+        let end = offset.saturating_add(bytes.len() as u64).div_ceil(DISK_BLOCK_LEN);
+        let len = end.saturating_sub(offset / DISK_BLOCK_LEN).saturating_mul(DISK_BLOCK_LEN);
         if self.len.load(Ordering::Relaxed).saturating_add(len) > self.len_max {
             return Ok(());
         }

@@ -160,6 +160,12 @@ impl FencedRun {
         self.gone.store(true, Ordering::Relaxed);
     }
 
+    /// Bytes of memory that its filter takes once all of it was opened.
+    pub(super) fn filter_len(&self) -> usize {
+        // an eighth of a byte an entry is for finding a place in it
+        self.filter.iter().map(|fence| usize::from(fence.rlen) + usize::from(fence.rlen) / 9).sum()
+    }
+
     /// Numbers of the blocks that may have an id: several, if several packs hold it.
     pub(super) fn blocks_of(&self, id: &[u8; 16]) -> Range<usize> {
         covering(&self.blocks, id)

@@ -10,6 +10,7 @@ use crate::{Error, Repository, Result};
 use bytes::Bytes;
 use repo_format::PackId;
 use repo_format::index::Run;
+use repo_format::pack::PackClass;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -82,13 +83,18 @@ impl Known {
         runs.min(self.memory.lowest_built())
     }
 
-    /// For each id the number of a pack that holds it.
+    /// For each id, most likely of a chunk, the number of a pack that holds it.
     pub async fn find(&self, ids: &[[u8; 16]]) -> Result<Vec<Option<u32>>> {
+        self.find_in(ids, PackClass::Data).await
+    }
+
+    /// As [`find`](Self::find), most likely in packs of `class`.
+    pub(crate) async fn find_in(&self, ids: &[[u8; 16]], class: PackClass) -> Result<Vec<Option<u32>>> {
         let mut found: Vec<Option<u32>> = ids.iter().map(|id| self.memory.find(id)).collect();
         if let Some(runs) = &self.runs
             && found.iter().any(Option::is_none)
         {
-            runs.find(ids, None, &mut found).await?;
+            runs.find(ids, class, None, &mut found).await?;
         }
         Ok(found)
     }
@@ -103,7 +109,7 @@ impl Known {
         if let Some(runs) = &self.runs
             && found.iter().any(Option::is_none)
         {
-            runs.find(ids, Some(hidden), &mut found).await?;
+            runs.find(ids, PackClass::Data, Some(hidden), &mut found).await?;
         }
         Ok(found)
     }

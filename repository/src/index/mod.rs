@@ -1,12 +1,15 @@
 //! The index in memory: which packs hold a record. Where in a pack says the pack's trailer.
 
+mod candidates;
 mod fenced;
 mod known;
 mod load;
 mod merge;
 mod near;
 mod open;
+mod outside;
 mod pieces;
+mod resolve;
 mod run_set;
 mod write;
 

@@ -10,6 +10,8 @@ use repo_format::compress::Decompressor;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Pieces in hand at a time, beside those kept.
+pub(super) const PIECES_AT_ONCE: usize = 32;
 /// Requests at the same time.
 const READS_IN_FLIGHT: usize = 8;
 /// Less than this apart is one request.
@@ -70,6 +72,8 @@ pub(super) struct Pieces {
     kept: Mutex<Kept>,
     /// Bytes of one of the two generations.
     half: usize,
+    /// Otherwise somebody else keeps the filters.
+    keeps_filters: bool,
     tools: Mutex<Vec<Tools>>,
 }
 
@@ -89,9 +93,9 @@ struct Missing {
 
 impl Pieces {
     /// Keeps up to about `memory_len` bytes.
-    pub(super) fn new(repository: &Repository, memory_len: usize) -> Self {
+    pub(super) fn new(repository: &Repository, memory_len: usize, keeps_filters: bool) -> Self {
         let (kept, tools) = (Mutex::default(), Mutex::default());
-        Pieces { repository: repository.clone(), kept, half: memory_len / 2, tools }
+        Pieces { repository: repository.clone(), kept, half: memory_len / 2, keeps_filters, tools }
     }
 
     /// The pieces, or why one cannot be had; nothing of a run that is not there any more, which is then marked.
@@ -196,7 +200,9 @@ impl Pieces {
     }
 
     fn take(&self, one: &Missing, piece: Result<Piece>, found: &mut [Option<Result<Piece>>]) {
-        if let Ok(piece) = &piece {
+        if let Ok(piece) = &piece
+            && (self.keeps_filters || !one.want.is_filter)
+        {
             let key = (one.want.run.file.pack_id, one.fence.offset);
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.insert(key, piece.clone(), self.half);

@@ -1,26 +1,22 @@
 //! Runs that are too large for memory: ids are looked up by fence, filter and block, and by what is near.
 
+use super::candidates::Candidate;
 use super::fenced::{FencedRun, Piece};
 use super::load::{RunStream, list_runs};
 use super::near::Near;
+use super::outside::Outside;
 use super::pieces::{Pieces, Want};
+use super::resolve::{Lookup, Trail, places};
 use super::{Entry, PackInfo};
 use crate::cache::Kind;
 use crate::env::Mutant;
-use crate::reader::read_trailer_near;
 use crate::{Error, ErrorKind, Repository, Result};
-use futures::stream::{StreamExt, iter};
 use repo_format::PackId;
 use repo_format::layout::INDEX_PREFIX;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use repo_format::pack::PackClass;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// Pieces in hand at a time, beside those kept.
-const PIECES_AT_ONCE: usize = 32;
-/// Blocks looked into before the trailers of the packs that they name are read.
-const PROBES: usize = 8;
-/// Ids that a trailer must have answered for the next ones to be read, too.
-const IDS_PER_TRAILER_MIN: usize = 2;
 /// Reloads while runs vanish under a look-up.
 const RELOADS_MAX: usize = 8;
 
@@ -35,16 +31,16 @@ pub(super) struct Rules {
 
 /// A run, and the numbers of its packs in the whole index: none of one that does not count.
 #[derive(Clone)]
-struct Member {
-    run: Arc<FencedRun>,
-    numbers: Arc<Vec<Option<u32>>>,
+pub(super) struct Member {
+    pub(super) run: Arc<FencedRun>,
+    pub(super) numbers: Arc<Vec<Option<u32>>>,
 }
 
 /// Runs and packs, both of which may grow when runs are merged meanwhile.
 #[derive(Default)]
 pub(super) struct State {
-    members: Vec<Member>,
-    packs: Vec<PackInfo>,
+    pub(super) members: Vec<Member>,
+    pub(super) packs: Vec<PackInfo>,
     numbers: HashMap<PackId, u32>,
     /// Runs that were read, whether they count or not, those in memory included.
     done: HashSet<PackId>,
@@ -65,6 +61,11 @@ impl State {
     /// A run is in memory, or does not count.
     pub(super) fn set_done(&mut self, run: PackId) {
         self.done.insert(run);
+    }
+
+    /// Bytes of memory that all filters would take.
+    fn filter_len(&self) -> usize {
+        self.members.iter().map(|member| member.run.filter_len()).sum()
     }
 
     /// Number of a pack, which is added if it is new.
@@ -93,22 +94,16 @@ impl State {
     }
 }
 
-/// A place where an id may be: a block that its run's filter lets through.
-#[derive(Clone)]
-struct Candidate {
-    /// Number of the id.
-    at: usize,
-    member: Member,
-    block: usize,
-}
-
 /// Runs of which only fences and pack tables are in memory.
 pub(super) struct RunSet {
-    repository: Repository,
+    pub(super) repository: Repository,
     rules: Rules,
     state: RwLock<State>,
-    pieces: Arc<Pieces>,
+    pub(super) pieces: Arc<Pieces>,
+    /// Filters, if they do not fit into memory.
+    pub(super) outside: Option<Outside>,
     near: Mutex<Near>,
+    pub(super) trail: Trail,
     /// What could not be read, where that is no error.
     problem: Mutex<Option<Error>>,
 }
@@ -116,17 +111,22 @@ pub(super) struct RunSet {
 impl RunSet {
     /// `memory_len` bytes are for pieces and for what is near.
     pub(super) fn new(repository: &Repository, rules: Rules, state: State, memory_len: usize) -> Self {
+        let pieces_len = memory_len / 8 * 7;
+        // one half of them is sure to be kept
+        let folder = repository.copies().temp_folder().filter(|_| state.filter_len() > pieces_len / 2);
         RunSet {
             repository: repository.clone(),
             rules,
+            pieces: Arc::new(Pieces::new(repository, pieces_len, folder.is_none())),
+            outside: folder.map(|folder| Outside::new(repository, folder)),
             state: RwLock::new(state),
-            pieces: Arc::new(Pieces::new(repository, memory_len / 8 * 7)),
             near: Mutex::new(Near::new(memory_len / 8)),
+            trail: Trail::default(),
             problem: Mutex::default(),
         }
     }
 
-    fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+    pub(super) fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,7 +134,7 @@ impl RunSet {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn near(&self) -> std::sync::MutexGuard<'_, Near> {
+    pub(super) fn near(&self) -> std::sync::MutexGuard<'_, Near> {
         self.near.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,7 +170,7 @@ impl RunSet {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn note(&self, error: Error) -> Result<()> {
+    pub(super) fn note(&self, error: Error) -> Result<()> {
         if self.rules.is_strict || error.kind() == ErrorKind::Cancelled {
             return Err(error);
         }
@@ -178,10 +178,11 @@ impl RunSet {
         Ok(())
     }
 
-    /// Sets the number of a pack for each id that has none in `found` yet and that a pack outside of `hidden` has.
+    /// Sets the number of a pack, likely one of `class`, for each id that has none in `found` yet and that a pack outside of `hidden` has.
     pub(super) async fn find(
         &self,
         ids: &[[u8; 16]],
+        class: PackClass,
         hidden: Option<&HashSet<PackId>>,
         found: &mut [Option<u32>],
     ) -> Result<()> {
@@ -189,7 +190,7 @@ impl RunSet {
             let hidden = self.numbers_of(hidden);
             self.near_ones(ids, &hidden, found);
             let candidates = self.candidates(ids, found).await?;
-            self.resolve(ids, candidates, &hidden, found).await?;
+            self.resolve(Lookup { ids, class, hidden: &hidden, found }, candidates).await?;
             if found.iter().all(Option::is_some) || !self.reload_if_gone().await? {
                 return Ok(());
             }
@@ -219,109 +220,15 @@ impl RunSet {
         packs.into_iter().flatten().filter_map(|pack_id| state.numbers.get(pack_id).copied()).collect()
     }
 
-    fn near_ones(&self, ids: &[[u8; 16]], hidden: &HashSet<u32>, found: &mut [Option<u32>]) {
+    pub(super) fn near_ones(&self, ids: &[[u8; 16]], hidden: &HashSet<u32>, found: &mut [Option<u32>]) {
         let mut near = self.near();
         for (id, slot) in ids.iter().zip(found).filter(|(_, slot)| slot.is_none()) {
             *slot = near.find(id, |pack| hidden.contains(&pack));
         }
     }
 
-    /// Blocks that may have those of `ids` that are not found yet.
-    async fn candidates(&self, ids: &[[u8; 16]], found: &[Option<u32>]) -> Result<Vec<Candidate>> {
-        let members = self.state().members.clone();
-        let skip = usize::from(self.repository.env().breaks(Mutant::LookupSkipsRun));
-        let mut candidates = Vec::new();
-        let mut asked: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-        for (m, member) in members.iter().enumerate().skip(skip) {
-            for (at, id) in ids.iter().enumerate().filter(|(at, _)| found.get(*at) == Some(&None)) {
-                if member.run.filter.is_empty() {
-                    candidates.extend(candidate(member, at, id));
-                } else if let Some(part) = member.run.part_of(id) {
-                    asked.entry((m, part)).or_default().push(at);
-                }
-            }
-        }
-        let asked: Vec<_> = asked.into_iter().collect();
-        for group in asked.chunks(PIECES_AT_ONCE) {
-            let wants: Vec<Want> = group
-                .iter()
-                .filter_map(|((m, n), _)| {
-                    Some(Want { run: members.get(*m)?.run.clone(), is_filter: true, n: *n })
-                })
-                .collect();
-            let pieces = self.pieces.get(&wants).await?;
-            for (((m, _), numbers), piece) in group.iter().zip(pieces) {
-                let Some(member) = members.get(*m) else { continue };
-                let part = match piece {
-                    Some(Ok(Piece::Filter(part))) => Some(part),
-                    Some(Err(error)) => {
-                        self.note(error)?;
-                        None
-                    }
-                    // the run is gone, and marked
-                    _ => continue,
-                };
-                for at in numbers {
-                    let Some(id) = ids.get(*at) else { continue };
-                    // a filter that cannot be read lets everything through
-                    if part.as_ref().is_none_or(|part| part.may_have(id)) {
-                        candidates.extend(candidate(member, *at, id));
-                    }
-                }
-            }
-        }
-        Ok(candidates)
-    }
-
-    /// Looks into the blocks. Where several ids are asked for, a few of them first: the trailers of the packs that
-    /// they are in may answer for the others.
-    async fn resolve(
-        &self,
-        ids: &[[u8; 16]],
-        mut open: Vec<Candidate>,
-        hidden: &HashSet<u32>,
-        found: &mut [Option<u32>],
-    ) -> Result<()> {
-        // in the caller's order neighbours were written together
-        open.sort_by_key(|candidate| candidate.at);
-        let mut by_trailer = true;
-        while !open.is_empty() {
-            let step = if by_trailer { open.len().div_ceil(PROBES) } else { 1 };
-            let (probes, rest): (Vec<_>, Vec<_>) =
-                open.into_iter().enumerate().partition(|(n, _)| n.is_multiple_of(step));
-            let probes: Vec<Candidate> = probes.into_iter().map(|(_, candidate)| candidate).collect();
-            let mut hits = BTreeSet::new();
-            for part in probes.chunks(PIECES_AT_ONCE) {
-                for (candidate, block) in self.blocks(part).await? {
-                    let Some((id, slot)) = ids.get(candidate.at).zip(found.get_mut(candidate.at)) else {
-                        continue;
-                    };
-                    let mut packs = places(candidate, &block, id).map(|entry| entry.pack);
-                    if slot.is_none()
-                        && let Some(pack) = packs.find(|pack| !hidden.contains(pack))
-                    {
-                        *slot = Some(pack);
-                        hits.insert(pack);
-                    }
-                }
-            }
-            let is_open =
-                |found: &[Option<u32>], candidate: &Candidate| found.get(candidate.at) == Some(&None);
-            open =
-                rest.into_iter().map(|(_, candidate)| candidate).filter(|one| is_open(found, one)).collect();
-            if by_trailer && !open.is_empty() {
-                let (before, asked) = (open.len(), hits.len());
-                self.learn(hits).await?;
-                self.near_ones(ids, hidden, found);
-                open.retain(|one| is_open(found, one));
-                by_trailer = before - open.len() >= asked * IDS_PER_TRAILER_MIN;
-            }
-        }
-        Ok(())
-    }
-
     /// The blocks of candidates, but for those that cannot be read where that is no error.
-    async fn blocks<'a>(
+    pub(super) async fn blocks<'a>(
         &self,
         candidates: &'a [Candidate],
     ) -> Result<Vec<(&'a Candidate, Arc<Vec<repo_format::index::Entry>>)>> {
@@ -338,29 +245,6 @@ impl RunSet {
             }
         }
         Ok(blocks)
-    }
-
-    /// Reads the trailers of packs, so that their other ids are known. One that cannot be read says nothing.
-    async fn learn(&self, packs: BTreeSet<u32>) -> Result<()> {
-        let new: Vec<(u32, PackInfo)> = {
-            let (near, state) = (self.near(), self.state());
-            let new = packs.into_iter().filter(|pack| !near.has(*pack));
-            new.filter_map(|pack| Some((pack, state.packs.get(pack as usize)?.clone()))).collect()
-        };
-        let reads = iter(new)
-            .map(|(number, pack)| async move { (number, read_trailer_near(&self.repository, &pack).await) });
-        let mut reads = std::pin::pin!(reads.buffered(PROBES));
-        while let Some((number, trailer)) = reads.next().await {
-            match trailer {
-                Ok(trailer) => {
-                    let ids = trailer.rows().iter().map(|row| row.id.short()).collect();
-                    self.near().add(number, ids);
-                }
-                Err(error) if error.kind() == ErrorKind::Damage => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// Reads the list of runs again if one was missed: it was merged into others. False if none was.
@@ -392,22 +276,4 @@ impl RunSet {
             None => Ok(true),
         }
     }
-}
-
-fn candidate(member: &Member, at: usize, id: &[u8; 16]) -> impl Iterator<Item = Candidate> {
-    member.run.blocks_of(id).map(move |block| Candidate { at, member: member.clone(), block })
-}
-
-/// Places of an id in a block, as far as their packs count.
-fn places(
-    candidate: &Candidate,
-    block: &[repo_format::index::Entry],
-    id: &[u8; 16],
-) -> impl Iterator<Item = Entry> {
-    let start = block.partition_point(|entry| entry.id < *id);
-    let same = block.get(start..).unwrap_or_default().iter().take_while(move |entry| entry.id == *id);
-    same.filter_map(move |entry| {
-        let pack = candidate.member.numbers.get(entry.pack as usize).copied().flatten()?;
-        Some(Entry { id: entry.id, pack, clen: entry.clen })
-    })
 }

@@ -101,8 +101,8 @@ impl Inventory {
         let listing = list_runs(repository).await?;
         let mut stream = RunStream::sealed(repository, listing, RUNS_IN_FLIGHT, len_max);
         while let Some((file, run)) = stream.next().await? {
-            let (built, entries) = (run.head().built, run.head().entry_count);
-            inventory.runs.push(RunInfo { file, built, entries });
+            let built = run.head().built;
+            inventory.runs.push(RunInfo::new(file, run.head()));
             if built >= floor {
                 let dead = (!keeps_dead).then_some(&view.dead);
                 inventory.add(repository.exec(), run, dead, &mut page_entries).await?;

@@ -104,8 +104,12 @@ impl Default for PruneOptions {
 
 /// How often another prune may be faster.
 const ROUNDS_MAX: usize = 16;
-/// Entries of index runs that are merged in one go.
+/// Entries of small and of old index runs that are merged in one go.
 const MERGE_ENTRIES_MAX: u64 = 1 << 21;
+/// More large runs than this that cover all ids are merged into runs split by id...
+const WIDE_RUNS_MAX: usize = 8;
+/// ...so many entries at a time: some eight runs, of which each names most packs of all.
+const GROUP_ENTRIES: u64 = 1 << 23;
 /// Runs with fewer entries are small.
 const SMALL_RUN_ENTRIES: u64 = 1 << 17;
 
@@ -249,19 +253,24 @@ impl Prune<'_> {
             small_entries: SMALL_RUN_ENTRIES,
             small_runs: self.options.pace.small_runs,
             entries_max: MERGE_ENTRIES_MAX,
+            wide_runs: WIDE_RUNS_MAX,
+            group_entries: GROUP_ENTRIES,
             generations: self.options.pace.floor_generations,
         };
         let runs = infos.len() as u64;
         let view = state.view();
-        let plan = MergePlan::new(infos, view.sweeps, view.floor, limits);
-        self.report.plan.runs =
-            RunsPlan { runs, merged: plan.inputs.len() as u64, removed: plan.below_floor.len() as u64 };
+        let plans = MergePlan::all(infos, view.sweeps, view.floor, limits);
+        let sum = |of: fn(&MergePlan) -> usize| plans.iter().map(of).sum::<usize>() as u64;
+        let (merged, removed) = (sum(|plan| plan.inputs.len()), sum(|plan| plan.below_floor.len()));
+        self.report.plan.runs = RunsPlan { runs, merged, removed };
         if self.options.dry_run {
             return Ok(());
         }
-        let merged = index::merge(self.repository, &plan, &view).await?;
-        self.report.runs_written += merged.written;
-        self.report.runs_deleted += merged.deleted;
+        for plan in plans {
+            let merged = index::merge(self.repository, &plan, &view, &self.folder).await?;
+            self.report.runs_written += merged.written;
+            self.report.runs_deleted += merged.deleted;
+        }
         self.delete_old_records(&state).await
     }
 
