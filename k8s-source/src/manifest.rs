@@ -25,7 +25,7 @@ use std::fmt;
 
 pub use error::ManifestError;
 pub use file_name::file_name;
-pub use files::read_path;
+pub use files::{read_path, read_path_into};
 pub use object::PART_LEN_MAX;
 
 /// What a manifest file may cost. Each is checked before the memory it bounds is taken.
@@ -53,32 +53,31 @@ impl Default for Limits {
             alias_bytes: 4 << 20,
             values: 1 << 21,
             depth: 128,
-            files: 65_536,
+            files: 1 << 20,
         }
     }
 }
 
 /// One Kubernetes object of a file, ready for the catalogue.
 ///
-/// `Debug` leaves the JSON out: it may be a Secret.
+/// `Debug` leaves the JSON out: it may be a Secret. `J` is the JSON, or whatever says where it is.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Manifest {
+pub struct Manifest<J = Vec<u8>> {
     /// `group/kind/namespace/name`; the core group and a missing namespace are empty. The version is left out, so
     /// an object has one path whichever version it was written in.
     pub path: String,
     /// Canonical JSON: the object less `metadata.managedFields`, keys sorted by bytes, no white space, minimal escapes.
-    pub json: Vec<u8>,
+    pub json: J,
     /// `file:line` where the object starts; the line counts from 1.
     pub source: String,
 }
 
-impl fmt::Debug for Manifest {
+impl<J> fmt::Debug for Manifest<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Manifest")
             .field("path", &self.path)
-            .field("json_len", &self.json.len())
             .field("source", &self.source)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -171,7 +170,7 @@ fn documents<T>(
 ///
 /// # Errors
 /// [`ManifestError::Duplicate`] if two have one path, be it in different versions: both places are named.
-pub fn merge(mut manifests: Vec<Manifest>) -> Result<Vec<Manifest>, ManifestError> {
+pub fn merge<J>(mut manifests: Vec<Manifest<J>>) -> Result<Vec<Manifest<J>>, ManifestError> {
     manifests.sort_by(|a, b| a.path.cmp(&b.path));
     let twice = manifests.windows(2).find_map(|pair| match pair {
         [first, second] if first.path == second.path => Some((first, second)),

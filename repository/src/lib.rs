@@ -19,6 +19,7 @@ pub mod index;
 pub mod init;
 pub mod inspect;
 pub mod key;
+pub mod manifest_spool;
 mod masked;
 mod open;
 pub mod pending;

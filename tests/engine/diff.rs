@@ -103,7 +103,7 @@ fn a_small_change_reads_few_pages() {
 }
 
 fn entry(name: &str, json: &str) -> ManifestInput {
-    ManifestInput { path: format!("/ConfigMap/shop/{name}"), json: json.as_bytes().to_vec() }
+    ManifestInput { path: format!("/ConfigMap/shop/{name}"), json: json.as_bytes().to_vec().into() }
 }
 
 #[test]

@@ -206,6 +206,15 @@ fn first_map_pack(bench: &Bench) -> String {
 }
 
 #[test]
+fn an_empty_volume_is_nothing_to_speak_of() {
+    let bench = Bench::new(77);
+    let base = bench.backup(of(NAME, &[])).unwrap().snapshot_id;
+    let report = bench.backup(request(&[], base, &[])).unwrap();
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    assert!(newest(&bench).1 && is_sound(&bench, &report, &[]));
+}
+
+#[test]
 fn every_thirtieth_backup_reads_all() {
     let bench = Bench::new(1205);
     let data = tests::data::bytes(5, 300_000);

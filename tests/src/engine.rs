@@ -148,7 +148,7 @@ pub fn stream(name: &str, data: &[u8]) -> VolumeInput {
 
 /// A manifest of a request.
 pub fn manifest(name: &str, json: &str) -> ManifestInput {
-    ManifestInput { path: format!("/ConfigMap/shop/{name}"), json: json.as_bytes().to_vec() }
+    ManifestInput { path: format!("/ConfigMap/shop/{name}"), json: json.as_bytes().to_vec().into() }
 }
 
 impl Bench {

@@ -6,15 +6,18 @@ use crate::args::{BackupArgs, Compression, VolumeArg, twice};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::text;
-use k8s_source::manifest::{self, Limits};
+use k8s_source::manifest::{self, Limits, Manifest};
+use repository::Env;
 use repository::backup::{
     BackupReport, BackupRequest, CompressionLevel, ManifestInput, Parent, VolumeInput, backup,
 };
+use repository::manifest_spool::ManifestSpool;
 use repository::snapshots::{Filter, short_id};
 use repository::source::{FileSource, VolumeSource};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,8 +55,8 @@ pub(super) async fn run(context: &Context, args: BackupArgs) -> Result<(), Failu
         None => None,
     };
     let manifests = context.exec.blocking({
-        let paths = args.manifests.clone();
-        move || manifests(&paths)
+        let (paths, env) = (args.manifests.clone(), context.env.clone());
+        move || manifests(&paths, &env)
     });
     let manifests = context.exec.unless_cancelled(manifests).await??;
     let repository = context.open().await?;
@@ -132,12 +135,24 @@ fn volumes(args: &[VolumeArg]) -> Result<Vec<VolumeInput>, Failure> {
     args.iter().map(open).collect()
 }
 
-fn manifests(paths: &[PathBuf]) -> Result<Vec<ManifestInput>, Failure> {
+fn manifests(paths: &[PathBuf], env: &Env) -> Result<Vec<ManifestInput>, Failure> {
     let failed = |error: manifest::ManifestError| Failure::failed(error.to_string());
-    let mut found = Vec::new();
+    let spooling =
+        |error: io::Error| Failure::failed(format!("keeping manifests in a temporary file: {error}"));
+    let mut spool = ManifestSpool::new(env)?;
+    let (mut found, mut full) = (Vec::new(), Ok(()));
     for path in paths {
-        found.extend(manifest::read_path(path, &Limits::default()).map_err(failed)?);
+        let mut take = |manifest: Manifest| {
+            if full.is_ok() {
+                match spool.push(manifest.json) {
+                    Ok(json) => found.push(Manifest { path: manifest.path, json, source: manifest.source }),
+                    Err(error) => full = Err(error),
+                }
+            }
+        };
+        manifest::read_path_into(path, &Limits::default(), &mut take).map_err(failed)?;
     }
+    full.and_then(|()| spool.finish()).map_err(spooling)?;
     let merged = manifest::merge(found).map_err(failed)?;
     Ok(merged
         .into_iter()

@@ -22,13 +22,22 @@ const DEPTH_MAX: usize = 64;
 /// # Errors
 /// The file or folder that cannot be read, or whatever [`parse_within`] finds in a file.
 pub fn read_path(path: &Path, limits: &Limits) -> Result<Vec<Manifest>, ManifestError> {
-    let mut walk = Walk { limits, seen: BTreeSet::new(), files: 0, manifests: Vec::new() };
-    if metadata(path)?.is_dir() {
-        walk.folder(path, 1)?;
-    } else {
-        walk.file(path)?;
-    }
-    Ok(walk.manifests)
+    let mut manifests = Vec::new();
+    read_path_into(path, limits, &mut |manifest| manifests.push(manifest))?;
+    Ok(manifests)
+}
+
+/// As [`read_path`], one object after the other: no more than those of one file are in memory.
+///
+/// # Errors
+/// As [`read_path`]; some objects were handed out by then.
+pub fn read_path_into(
+    path: &Path,
+    limits: &Limits,
+    take: &mut dyn FnMut(Manifest),
+) -> Result<(), ManifestError> {
+    let mut walk = Walk { limits, seen: BTreeSet::new(), files: 0, take };
+    if metadata(path)?.is_dir() { walk.folder(path, 1) } else { walk.file(path) }
 }
 
 struct Walk<'a> {
@@ -36,7 +45,7 @@ struct Walk<'a> {
     /// Folders by their real paths.
     seen: BTreeSet<PathBuf>,
     files: u64,
-    manifests: Vec<Manifest>,
+    take: &'a mut dyn FnMut(Manifest),
 }
 
 impl Walk<'_> {
@@ -86,7 +95,7 @@ impl Walk<'_> {
         // One byte more than allowed shows a file that is too long, also one that grows.
         let mut file = file.take(self.limits.file_bytes.saturating_add(1));
         file.read_to_end(&mut text).map_err(|cause| unreadable(path, cause))?;
-        self.manifests.append(&mut parse_within(&shown(path), &text, self.limits)?);
+        parse_within(&shown(path), &text, self.limits)?.into_iter().for_each(&mut *self.take);
         Ok(())
     }
 }

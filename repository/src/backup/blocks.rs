@@ -107,6 +107,9 @@ impl Asked<'_> {
         let Some((changed, ranges)) = self.changed.and_then(|c| Some((c, c.volumes.get(self.name)?))) else {
             return Ok(Tried::Not(None));
         };
+        if self.source.byte_len() == 0 {
+            return Ok(Tried::Not(None));
+        }
         let (reason, is_fault) = match self.base(changed, parent) {
             Err(reason) => (reason, false),
             Ok((since, base)) => {
@@ -152,7 +155,6 @@ impl Asked<'_> {
             Some(base) if base.size != size => {
                 Err(format!("it has {size} bytes, and had {} in {since}", base.size))
             }
-            Some(_) if size == 0 => Err("it is empty".into()),
             Some(base) if base.stats.partial_scans >= PARTIAL_SCANS_MAX => {
                 Err(format!("every {}th backup is, whatever changed", PARTIAL_SCANS_MAX + 1))
             }

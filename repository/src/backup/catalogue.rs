@@ -29,6 +29,7 @@ impl CatalogueStream {
         self.read = 0;
         match self.manifests.next() {
             Some(ManifestInput { path, json }) => {
+                let json = json.read()?;
                 let pushed = writer.push(&path, &json, &mut self.frame);
                 pushed.map_err(|error| io::Error::other(format!("manifest {path:?}: {error}")))?;
                 self.writer = Some(writer);

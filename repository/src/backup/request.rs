@@ -1,5 +1,6 @@
 //! What a backup is asked to do, and what it says it did.
 
+use crate::manifest_spool::ManifestJson;
 use crate::source::VolumeSource;
 use repo_format::SnapshotId;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ pub struct ManifestInput {
     /// `group/kind/namespace/name`.
     pub path: String,
     /// Canonical JSON.
-    pub json: Vec<u8>,
+    pub json: ManifestJson,
 }
 
 /// Which earlier snapshot a volume is compared with.

@@ -48,7 +48,7 @@ impl Lab {
         let stream = VolumeSource::Stream(Box::new(std::io::Cursor::new(data.to_vec())));
         let manifest = |name: &str| ManifestInput {
             path: format!("apps/Deployment/shop/{name}"),
-            json: format!("{{\"name\":\"{name}\"}}").into_bytes(),
+            json: format!("{{\"name\":\"{name}\"}}").into_bytes().into(),
         };
         let request = BackupRequest {
             volumes: vec![

@@ -181,7 +181,7 @@ impl Spec {
         }
         let manifest = |json: &String| ManifestInput {
             path: "/ConfigMap/shop/a".into(),
-            json: json.clone().into_bytes(),
+            json: json.clone().into_bytes().into(),
         };
         BackupRequest {
             volumes,
