@@ -14,8 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Bytes handed on at once: 0.13 ms at 1 Gbit/s.
-const PART_LEN: usize = 16 << 10;
+/// What the line carries in this time is handed on at once...
+const PART_TIME: Duration = Duration::from_micros(500);
+/// ...within these bounds: each part costs the machine two wakes, whatever its length.
+const PART_LEN_MIN: usize = 16 << 10;
+const PART_LEN_MAX: usize = 256 << 10;
 /// How long the queue before the line may be: more than a thread oversleeps.
 const QUEUE_TIME: Duration = Duration::from_millis(4);
 
@@ -26,6 +29,13 @@ pub struct Line {
     pub round_trip: Duration,
     /// Of each direction, in bits a second.
     pub bits_per_s: u64,
+}
+
+impl Line {
+    fn part_len(&self) -> usize {
+        let len = self.bits_per_s as f64 / 8.0 * PART_TIME.as_secs_f64();
+        (len as usize).clamp(PART_LEN_MIN, PART_LEN_MAX)
+    }
 }
 
 /// What went through.
@@ -190,7 +200,7 @@ fn carry(from: &TcpStream, to: &TcpStream, direction: &Direction, line: Line, mu
     let (sender, receiver) = channel();
     std::thread::scope(|scope| {
         scope.spawn(move || deliver(to, &receiver));
-        let mut part = vec![0; PART_LEN];
+        let mut part = vec![0; line.part_len()];
         while let Ok(len @ 1..) = (&mut &*from).read(&mut part) {
             let Some(bytes) = part.get(..len) else { break };
             saw(bytes);

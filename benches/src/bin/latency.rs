@@ -24,7 +24,7 @@ struct Args {
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     /// MiB of the image, seven tenths of it filled.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(256..))]
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(256..))]
     mib: u64,
     /// Rounds; each has a run without the proxy and one of each line.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]

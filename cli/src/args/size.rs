@@ -37,7 +37,8 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, String> {
         let is_bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
         let expected = |_| "KiB a second, or a size such as 4M, expected".to_owned();
-        let Size(rate) = if is_bare { format!("{text}K").parse()? } else { text.parse().map_err(expected)? };
+        let Size(rate) =
+            if is_bare { format!("{text}K").parse()? } else { text.parse().map_err(expected)? };
         Ok(Rate(Some(rate).filter(|rate| *rate > 0)))
     }
 }
