@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use futures::future::{BoxFuture, poll_fn};
 use futures::stream::{BoxStream, StreamExt, once};
-use repository::backup::{BackupRequest, backup};
+use repository::Repository;
+use repository::backup::{BackupRequest, ManifestInput, backup};
 use repository::progress::Progress;
 use repository::restore::{RestoreRequest, RestoreVolume, restore_with};
 use repository::store::{Driver, DriverError, ObjectMeta, PutPayload};
-use repository::{Repository, vfs};
+use repository::vfs::{self, Catalogue};
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
@@ -170,4 +171,36 @@ fn a_command_waits_for_few_answers() {
     let restored = restored(&bench, &[content, bytes(961, 50_000)].concat());
     // lists, slot and config, deletion, index and snapshots, run and snapshot, map, trailers, chunks
     assert!(restored.len() == 8, "{restored:#?}");
+}
+
+#[test]
+fn many_manifests_are_read_together() {
+    let bench = Bench::new(962);
+    let json =
+        |n: usize| format!("{{\"kind\":\"ConfigMap\",\"n\":{n},\"text\":\"{}\"}}", "ab".repeat(n % 900));
+    let path = |n: usize| format!("/ConfigMap/shop/{n:05}");
+    let input = |n| ManifestInput { path: path(n), json: json(n).into_bytes().into() };
+    let manifests = (0..3000).map(input).collect();
+    bench.backup(BackupRequest { manifests, ..Default::default() }).unwrap();
+    let work = |driver| async {
+        let contents = vfs::contents(&open(&bench, driver).await).await?;
+        let catalogue = Catalogue::open(&contents.reader, &contents.entries[0].snapshot).await?;
+        let mut all = Vec::new();
+        while let found = catalogue.manifests_from(all.len(), 1 << 20).await?
+            && !found.is_empty()
+        {
+            all.extend(found);
+        }
+        let mut small = catalogue.manifests_from(7, 1).await?;
+        small.extend(catalogue.manifests_from(2999, 1 << 20).await?);
+        assert!(catalogue.manifests_from(3000, 1 << 20).await?.is_empty());
+        repository::Result::<_>::Ok((all, small))
+    };
+    let (read, asked) = far(&bench, work);
+    let (all, small) = read.unwrap();
+    assert!(all.iter().enumerate().all(|(n, found)| *found == json(n).into_bytes()));
+    assert_eq!(all.len(), 3000);
+    assert_eq!(small, [json(7).into_bytes(), json(2999).into_bytes()]);
+    // a round or two for each MiB of them
+    assert!(asked.len() <= 20, "{} rounds", asked.len());
 }

@@ -8,13 +8,18 @@ use crate::exit::{Exit, Failure};
 use crate::format::Snapshot;
 use crate::text;
 use repository::{ErrorKind, Repository};
-use serde_json::{Value, json};
+use serde::Serialize;
 
-/// One line of the listing.
+/// One line of the listing. There may be hundreds of thousands.
+#[derive(Serialize)]
 struct Entry {
-    path: String,
-    document: Value,
     bytes: u64,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<String>,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume: Option<String>,
 }
 
 pub(super) async fn run(context: &Context, args: LsArgs) -> Result<(), Failure> {
@@ -38,7 +43,10 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> Result<(), Failure> 
         return Err(Failure::failed(format!("{wanted:?}: nothing of this name in the snapshot")));
     }
     if context.output.json() {
-        context.output.value(&entries.into_iter().map(|entry| entry.document).collect())?;
+        let text = serde_json::to_string(&entries);
+        context
+            .output
+            .line(text.map_err(|error| Failure::failed(format!("the listing as JSON: {error}")))?)?;
     } else {
         for entry in entries {
             context.output.line(format!("{:>14}  {}", entry.bytes, text::one_line(&entry.path)))?;
@@ -51,13 +59,12 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> Result<(), Failure> 
 }
 
 fn volumes(snapshot: &Snapshot) -> Vec<Entry> {
-    let entry = |name: &str, bytes| {
-        let path = format!("volumes/{name}");
-        Entry {
-            document: json!({"path": path, "kind": "volume", "volume": name, "bytes": bytes}),
-            path,
-            bytes,
-        }
+    let entry = |name: &str, bytes| Entry {
+        bytes,
+        kind: "volume",
+        manifest: None,
+        path: format!("volumes/{name}"),
+        volume: Some(name.to_owned()),
     };
     snapshot.volumes.iter().map(|volume| entry(&volume.name, volume.size)).collect()
 }
@@ -72,10 +79,12 @@ async fn manifest_entries(
     }
     let reader = manifests::reader(context, repository).await?;
     let manifests = Manifests::open(context, &reader, snapshot).await?;
-    let entry = |entry: ManifestEntry| {
-        let path = format!("manifests/{}", entry.file.display());
-        let document = json!({"path": path, "kind": "manifest", "manifest": entry.path, "bytes": entry.len});
-        Entry { path, document, bytes: entry.len }
+    let entry = |entry: ManifestEntry| Entry {
+        bytes: entry.len,
+        kind: "manifest",
+        manifest: Some(entry.path),
+        path: format!("manifests/{}", entry.file.display()),
+        volume: None,
     };
     Ok(manifests.entries.into_iter().map(entry).collect())
 }

@@ -12,6 +12,11 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// Bytes of manifests read together.
+const READ_LEN: u64 = 16 << 20;
+/// Manifests read one by one where some are lost, before reading together is tried again.
+const AGAIN_COUNT: usize = 64;
+
 /// A manifest by both its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ManifestEntry {
@@ -63,6 +68,17 @@ impl Manifests {
         Ok(Manifests { catalogue: Some(catalogue), entries })
     }
 
+    /// The JSON of entries from number `first` on, as many as are read together; at least one, if there is one.
+    async fn read_from(&self, context: &Context, first: usize) -> Result<Vec<Vec<u8>>, Failure> {
+        let Some(catalogue) = &self.catalogue else { return Ok(Vec::new()) };
+        let found = context.exec.unless_cancelled(catalogue.manifests_from(first, READ_LEN)).await?;
+        if found.is_empty() {
+            Err(Failure::failed("a catalogue that ends before its contents"))
+        } else {
+            Ok(found)
+        }
+    }
+
     /// The JSON of one of the entries.
     pub(super) async fn read(&self, context: &Context, entry: &ManifestEntry) -> Result<Vec<u8>, Failure> {
         let missing = || Failure::failed(format!("{:?}: no manifest of this name", entry.path));
@@ -105,22 +121,47 @@ pub(super) async fn write(
     make_dir(dir)?;
     let mut written: u64 = 0;
     let mut lost = Vec::new();
-    for entry in &manifests.entries {
-        let json = match manifests.read(context, entry).await {
+    let mut first = 0;
+    while let Some(rest) = manifests.entries.get(first..).filter(|rest| !rest.is_empty()) {
+        let found = match manifests.read_from(context, first).await {
+            Ok(found) => found.into_iter().map(Some).collect(),
+            // some of them are: each for itself
             Err(failure) if allow_damaged && failure.exit() == Exit::Damage => {
+                readable(context, manifests, rest.get(..AGAIN_COUNT).unwrap_or(rest)).await?
+            }
+            Err(failure) => return Err(failure),
+        };
+        first += found.len();
+        for (entry, json) in rest.iter().zip(found) {
+            let Some(json) = json else {
                 lost.push(entry.path.clone());
                 continue;
+            };
+            let path = dir.join(&entry.file);
+            if let Some(parent) = path.parent() {
+                make_dir(parent)?;
             }
-            read => read?,
-        };
-        let path = dir.join(&entry.file);
-        if let Some(parent) = path.parent() {
-            make_dir(parent)?;
+            write_file(&path, &json).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
+            written = written.saturating_add(json.len() as u64);
         }
-        write_file(&path, &json).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
-        written = written.saturating_add(json.len() as u64);
     }
     Ok((written, lost))
+}
+
+/// Reads manifests one by one; nothing in the place of those that are lost.
+async fn readable(
+    context: &Context,
+    manifests: &Manifests,
+    entries: &[ManifestEntry],
+) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    let mut found = Vec::new();
+    for entry in entries {
+        found.push(match manifests.read(context, entry).await {
+            Err(failure) if failure.exit() == Exit::Damage => None,
+            read => Some(read?),
+        });
+    }
+    Ok(found)
 }
 
 /// A folder that only its owner can enter, and those above it.

@@ -72,6 +72,32 @@ impl Catalogue {
         parse_frame(&frame, entry).named(object).map(<[u8]>::to_vec)
     }
 
+    /// The JSON of manifests in the order of [`contents`](Self::contents), from number `first` on: as many as lie within
+    /// `len_max` bytes, but at least one; none at the end. They are read together: one by one each would cost requests.
+    ///
+    /// # Errors
+    /// Damage of any of them.
+    pub async fn manifests_from(&self, first: usize, len_max: u64) -> Result<Vec<Vec<u8>>> {
+        let rest = self.entries.get(first..).unwrap_or_default();
+        let (Some(root), Some(one)) = (self.root, rest.first()) else { return Ok(Vec::new()) };
+        let start = one.range().start;
+        let fits = |entry: &&CatalogueEntry| entry.range().end.saturating_sub(start) <= len_max;
+        let entries = rest.get(..rest.iter().take_while(fits).count().max(1)).unwrap_or_default();
+        let end = entries.last().map_or(start, |entry| entry.range().end);
+        let bytes = self.read(&root, start..end).await?;
+        let mut rest = bytes.as_slice();
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let object = || format!("{}: {}", self.whose, entry.path);
+            let (frame, after) = rest
+                .split_at_checked(entry.frame_len as usize)
+                .ok_or_else(|| Error::damage(object(), "its frame ends before its length"))?;
+            found.push(parse_frame(frame, entry).named(object())?.to_vec());
+            rest = after;
+        }
+        Ok(found)
+    }
+
     /// The table of contents.
     pub(crate) fn entries(&self) -> &[CatalogueEntry] {
         &self.entries
