@@ -6,6 +6,7 @@
 mod clouds;
 mod crowd;
 mod damage;
+mod device;
 mod disk;
 mod input;
 mod life;

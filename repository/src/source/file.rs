@@ -1,5 +1,6 @@
 //! Image files and block devices.
 
+use super::direct::DirectFile;
 use super::{BlockSource, ChangeToken};
 use rustix::fs::SeekFrom;
 use rustix::io::{ReadWriteFlags, preadv2};
@@ -11,11 +12,12 @@ use std::path::{Path, PathBuf};
 /// A ctime this close to the start of a backup may hide a later write in the same tick.
 const RACY_MS: u64 = 2000;
 
-/// An image file or a block device, read with `pread`.
+/// An image file or a block device, read with `pread`; a device past the page cache.
 pub struct FileSource {
     file: File,
     len: u64,
     device: bool,
+    direct: Option<DirectFile>,
     opened: Metadata,
 }
 
@@ -64,7 +66,8 @@ impl FileSource {
         let opened = file.metadata().map_err(io)?;
         let device = opened.file_type().is_block_device();
         let len = if device { device_len(&file).map_err(io)? } else { opened.len() };
-        Ok(FileSource { file, len, device, opened })
+        let direct = if device { DirectFile::open(path) } else { None };
+        Ok(FileSource { file, len, device, direct, opened })
     }
 
     fn token(&self, stat: &Metadata) -> Option<ChangeToken> {
@@ -98,7 +101,11 @@ impl BlockSource for FileSource {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
+        let read = match &self.direct {
+            Some(direct) => direct.read_at(offset, buf),
+            None => self.file.read_exact_at(buf, offset),
+        };
+        read.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 let what = format!("it ended early: {} bytes expected in all, it must not shrink", self.len);
                 io::Error::new(io::ErrorKind::UnexpectedEof, what)
@@ -108,6 +115,9 @@ impl BlockSource for FileSource {
     }
 
     fn read_at_hand(&self, offset: u64, buf: &mut [u8]) -> usize {
+        if self.direct.is_some() {
+            return 0;
+        }
         let mut filled = 0;
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let at = offset.saturating_add(filled as u64);

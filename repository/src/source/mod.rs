@@ -1,5 +1,6 @@
 //! Ports: what a backup reads. The engine knows volumes and streams only through these.
 
+mod direct;
 mod file;
 
 pub use file::{FileSource, OpenError};
@@ -28,14 +29,20 @@ pub trait BlockSource: Send + Sync {
     /// The first offset at or after `offset` that may hold data; `byte_len` if only holes follow.
     ///
     /// A source that does not know its holes answers `offset`.
-    fn next_data(&self, offset: u64) -> io::Result<u64>;
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
 
     /// Called when all was read: an error if the source has another size by now, else what a later
     /// backup can compare to see that nothing changed (nothing where that cannot be told).
-    fn finish(&self, started_ms: u64) -> io::Result<Option<ChangeToken>>;
+    fn finish(&self, _started_ms: u64) -> io::Result<Option<ChangeToken>> {
+        Ok(None)
+    }
 
     /// The token as of now, before anything is read.
-    fn change_token(&self) -> Option<ChangeToken>;
+    fn change_token(&self) -> Option<ChangeToken> {
+        None
+    }
 }
 
 /// Says which state of a source a backup has seen; equal tokens mean equal content.
