@@ -25,13 +25,26 @@ impl MaskedFile {
         self.file.write_all_at(&bytes, offset)
     }
 
-    /// Reads what was written. Blocks.
+    /// Fills `bytes` with what was written at `offset`. Blocks.
+    pub(crate) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)?;
+        self.mask(offset, bytes);
+        Ok(())
+    }
+
+    /// Reads what was written at `range`. Blocks.
     pub(crate) fn read(&self, range: Range<u64>, into: &mut Vec<u8>) -> io::Result<()> {
         let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
         into.resize(len, 0);
-        self.file.read_exact_at(into, range.start)?;
-        self.mask(range.start, into);
-        Ok(())
+        self.read_at(range.start, into)
+    }
+
+    /// What lies on the disk.
+    #[cfg(test)]
+    pub(crate) fn raw(&self, range: Range<usize>) -> Vec<u8> {
+        let mut raw = vec![0; range.len()];
+        self.file.read_exact_at(&mut raw, range.start as u64).unwrap();
+        raw
     }
 
     /// XORs bytes with the key stream at their place.
@@ -64,8 +77,7 @@ mod tests {
             assert_eq!(read, plain[range.start as usize..range.end as usize]);
         }
         assert!(masked.read(4999..5001, &mut read).is_err());
-        let mut raw = vec![0; 5000];
-        masked.file.read_exact_at(&mut raw, 0).unwrap();
+        let raw = masked.raw(0..5000);
         assert!(!raw.windows(4).any(|four| plain.windows(4).any(|other| four == other)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing to be found by name");
     }

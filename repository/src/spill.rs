@@ -3,12 +3,12 @@
 //!
 //! What lies on disk is masked with a key that only this process has: ids never lie there in clear.
 
+use crate::masked::MaskedFile;
 use crate::{Error, Repository, Result};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Buckets: what is processed at once is one of them.
 pub(crate) const BUCKET_COUNT: usize = 256;
@@ -19,18 +19,27 @@ pub(crate) struct SpillFolder {
     path: PathBuf,
     exec: crate::Exec,
     key: [u8; 32],
+    /// Files made so far: each has a key of its own.
+    files: Arc<AtomicU64>,
 }
 
 impl SpillFolder {
     /// In `path`, or where the system keeps temporary files.
     pub(crate) fn new(repository: &Repository, path: Option<&Path>) -> Result<Self> {
         let path = path.map_or_else(std::env::temp_dir, Path::to_owned);
-        Ok(SpillFolder { path, exec: repository.exec().clone(), key: repository.env().random()? })
+        let (exec, key) = (repository.exec().clone(), repository.env().random()?);
+        Ok(SpillFolder { path, exec, key, files: Arc::default() })
     }
 
     #[cfg(test)]
     pub(crate) fn of(path: &Path, exec: crate::Exec) -> Self {
-        SpillFolder { path: path.to_owned(), exec, key: [7; 32] }
+        SpillFolder { path: path.to_owned(), exec, key: [7; 32], files: Arc::default() }
+    }
+
+    /// A file whose key masks nothing else. Blocks.
+    fn file(&self) -> io::Result<MaskedFile> {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        MaskedFile::new(&self.path, *blake3::keyed_hash(&self.key, &number.to_le_bytes()).as_bytes())
     }
 
     fn failed(&self, what: &str, source: io::Error) -> Error {
@@ -44,7 +53,7 @@ pub(crate) struct Spill<const N: usize> {
     budget_len: usize,
     buckets: Vec<Vec<[u8; N]>>,
     held: usize,
-    file: Option<Arc<File>>,
+    file: Option<Arc<MaskedFile>>,
     file_len: u64,
     /// Offset and items of what lies in the file, by bucket.
     extents: Vec<Vec<(u64, usize)>>,
@@ -99,16 +108,16 @@ impl<const N: usize> Spill<N> {
             Some(file) => file.clone(),
             None => {
                 let folder = self.folder.clone();
-                let made = self.folder.exec.blocking(move || crate::cache::unlinked(&folder.path)).await?;
+                let made = self.folder.exec.blocking(move || folder.file()).await?;
                 let made = made.map_err(|e| self.folder.failed("making a temporary file", e))?;
                 self.file.insert(Arc::new(made)).clone()
             }
         };
         let mut buckets = std::mem::replace(&mut self.buckets, vec![Vec::new(); BUCKET_COUNT]);
         self.held = 0;
-        let (key, start, share) = (self.folder.key, self.file_len, self.budget_len / N / BUCKET_COUNT);
+        let (start, share) = (self.file_len, self.budget_len / N / BUCKET_COUNT);
         let written = self.folder.exec.blocking(move || {
-            let extents = write(&file, start, &key, &buckets)?;
+            let extents = write(&file, start, &buckets)?;
             for bucket in &mut buckets {
                 bucket.clear();
                 // one that held far more than others for a while may never do so again
@@ -133,34 +142,22 @@ impl<const N: usize> Spill<N> {
     pub(crate) async fn bucket(&self, n: usize) -> Result<Vec<[u8; N]>> {
         let held = self.buckets.get(n).cloned().unwrap_or_default();
         let extents = self.extents.get(n).cloned().unwrap_or_default();
-        let (file, key) = (self.file.clone(), self.folder.key);
-        let read = self.folder.exec.blocking(move || read(file.as_deref(), &key, &extents, held)).await?;
+        let file = self.file.clone();
+        let read = self.folder.exec.blocking(move || read(file.as_deref(), &extents, held)).await?;
         read.map_err(|e| self.folder.failed("reading a temporary file", e))
     }
 }
 
-/// XORs `bytes`, which lie at `offset`, with the key stream of that place.
-fn mask(key: &[u8; 32], offset: u64, bytes: &mut [u8]) {
-    let mut stream = blake3::Hasher::new_keyed(key).update(&offset.to_le_bytes()).finalize_xof();
-    let mut pad = [0; 1024];
-    for part in bytes.chunks_mut(pad.len()) {
-        stream.fill(&mut pad);
-        part.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
-    }
-}
-
 fn write<const N: usize>(
-    file: &File,
+    file: &MaskedFile,
     start: u64,
-    key: &[u8; 32],
     buckets: &[Vec<[u8; N]>],
 ) -> io::Result<Vec<(u64, usize)>> {
     let mut offset = start;
     let mut extents = Vec::with_capacity(buckets.len());
     for bucket in buckets {
-        let mut bytes = bucket.as_flattened().to_vec();
-        mask(key, offset, &mut bytes);
-        file.write_all_at(&bytes, offset)?;
+        let bytes = bucket.as_flattened();
+        file.write(offset, bytes.to_vec())?;
         extents.push((offset, bucket.len()));
         offset += bytes.len() as u64;
     }
@@ -168,8 +165,7 @@ fn write<const N: usize>(
 }
 
 fn read<const N: usize>(
-    file: Option<&File>,
-    key: &[u8; 32],
+    file: Option<&MaskedFile>,
     extents: &[(u64, usize)],
     mut items: Vec<[u8; N]>,
 ) -> io::Result<Vec<[u8; N]>> {
@@ -179,8 +175,7 @@ fn read<const N: usize>(
             let start = items.len();
             items.resize(start + count, [0; N]);
             let bytes = items.get_mut(start..).unwrap_or_default().as_flattened_mut();
-            file.read_exact_at(bytes, *offset)?;
-            mask(key, *offset, bytes);
+            file.read_at(*offset, bytes)?;
         }
     }
     items.sort_unstable();
@@ -212,9 +207,17 @@ mod tests {
                 (0..200).filter(|n| n % 5 == bucket as u8 && bucket < 5).map(|n| [n % 5, n, 0xee]).collect();
             assert_eq!(found, wanted);
         }
-        let mut on_disk = vec![0; spill.file_len as usize];
-        spill.file.as_ref().unwrap().read_exact_at(&mut on_disk, 0).unwrap();
-        assert!(!on_disk.windows(2).any(|pair| pair == [0xee, 0]), "items lie there in clear");
+    }
+
+    #[test]
+    fn no_two_files_are_masked_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = SpillFolder::of(folder.path(), crate::Exec::inline());
+        let (one, other) = (place.file().unwrap(), place.clone().file().unwrap());
+        for file in [&one, &other] {
+            file.write(0, vec![1; 64]).unwrap();
+        }
+        assert_ne!(one.raw(0..64), other.raw(0..64));
     }
 
     #[test]

@@ -71,10 +71,6 @@ impl BlockSource for Vouching {
         MemoryVolume(self.data.clone()).read_at(offset, buf)
     }
 
-    fn next_data(&self, offset: u64) -> io::Result<u64> {
-        Ok(offset)
-    }
-
     fn finish(&self, _: u64) -> io::Result<Option<ChangeToken>> {
         Ok(self.change_token())
     }

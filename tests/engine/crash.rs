@@ -39,10 +39,8 @@ pub(crate) fn crash_everywhere(
 pub(crate) fn request(data: &[u8]) -> BackupRequest {
     BackupRequest {
         volumes: vec![volume("shop/data", data), stream("shop/log", &data[..data.len() / 2])],
-        manifests: vec![
-            manifest("a", r#"{"kind":"ConfigMap"}"#),
-            manifest("b", r#"{"kind":"ConfigMap","x":1}"#),
-        ],
+        manifests: [manifest("a", r#"{"kind":"ConfigMap"}"#), manifest("b", r#"{"kind":"ConfigMap","x":1}"#)]
+            .into(),
         ..Default::default()
     }
 }

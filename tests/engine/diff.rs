@@ -122,7 +122,7 @@ fn manifests_are_compared_by_content() {
     new.push(entry("n-same", "{\"a\":1}"));
     new.push(entry("n-touched", "{\"a\":2}"));
     for manifests in [&old, &new] {
-        let request = BackupRequest { manifests: manifests.clone(), ..Default::default() };
+        let request = BackupRequest { manifests: manifests.as_slice().into(), ..Default::default() };
         bench.backup(request).unwrap();
     }
     let snapshots = bench.snapshots();

@@ -20,7 +20,7 @@ fn small() -> (Bench, SnapshotId) {
     let report = bench
         .backup(BackupRequest {
             volumes: vec![volume("shop/data", &data)],
-            manifests: vec![manifest("a", r#"{"kind":"ConfigMap"}"#)],
+            manifests: [manifest("a", r#"{"kind":"ConfigMap"}"#)].into(),
             ..Default::default()
         })
         .unwrap();

@@ -20,8 +20,8 @@ fn options() -> PruneOptions {
 }
 
 fn of(name: &str, data: &[u8]) -> BackupRequest {
-    let manifests = vec![manifest("a", &format!(r#"{{"kind":"ConfigMap","name":"{name}"}}"#))];
-    BackupRequest { volumes: vec![volume(name, data)], manifests, ..Default::default() }
+    let manifests = [manifest("a", &format!(r#"{{"kind":"ConfigMap","name":"{name}"}}"#))];
+    BackupRequest { volumes: vec![volume(name, data)], manifests: manifests.into(), ..Default::default() }
 }
 
 fn pruned(repository: &Repository, options: PruneOptions) -> Result<PruneReport> {

@@ -16,7 +16,7 @@ pub(super) const NAMES: [&str; 2] = ["shop/data", "shop/log"];
 pub(super) fn request(data: &[u8]) -> BackupRequest {
     BackupRequest {
         volumes: vec![volume("shop/data", data), stream("shop/log", &data[..data.len() / 2])],
-        manifests: vec![manifest("a", r#"{"kind":"ConfigMap"}"#)],
+        manifests: [manifest("a", r#"{"kind":"ConfigMap"}"#)].into(),
         ..Default::default()
     }
 }

@@ -26,7 +26,7 @@ fn with_roles() -> Bench {
     }
     let request = BackupRequest {
         volumes: vec![volume("shop/data", &tests::data::mixed(1, 100_000))],
-        manifests: vec![manifest("a", "{}")],
+        manifests: [manifest("a", "{}")].into(),
         ..Default::default()
     };
     bench.backup(request).unwrap();

@@ -9,7 +9,7 @@ use repository::init::{InitOptions, Initialised, init};
 use repository::progress::Progress;
 use repository::restore::{RestoreReport, RestoreRequest, RestoreVolume, restore};
 use repository::snapshots::SnapshotEntry;
-use repository::source::{BlockSource, ChangeToken, VolumeSource};
+use repository::source::{BlockSource, VolumeSource};
 use repository::store::{Driver, MemoryDriver};
 use repository::{CancelHandle, Credential, Env, Exec, Repository, Result};
 use std::io;
@@ -119,18 +119,6 @@ impl BlockSource for MemoryVolume {
         let found = self.0.get(start..start + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         buf.copy_from_slice(found);
         Ok(())
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<u64> {
-        Ok(offset)
-    }
-
-    fn finish(&self, _: u64) -> io::Result<Option<ChangeToken>> {
-        Ok(None)
-    }
-
-    fn change_token(&self) -> Option<ChangeToken> {
-        None
     }
 }
 
@@ -251,17 +239,5 @@ impl BlockSource for CancellingVolume {
             self.cancel.cancel();
         }
         self.inner.read_at(offset, buf)
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<u64> {
-        Ok(offset)
-    }
-
-    fn finish(&self, _: u64) -> io::Result<Option<ChangeToken>> {
-        Ok(None)
-    }
-
-    fn change_token(&self) -> Option<ChangeToken> {
-        None
     }
 }

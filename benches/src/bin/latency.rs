@@ -1,6 +1,7 @@
 //! Backup and restore over a slow line: a real S3 server behind a proxy with latency and bandwidth.
 
 use anyhow::{Context, Result, ensure};
+use benches::cpu::Reading;
 use benches::line::{Line, LineProxy, Traffic};
 use benches::make::{Recipe, default_sources, make};
 use benches::process::{Cost, remove_tree, run};
@@ -40,11 +41,14 @@ struct Args {
     trace: bool,
 }
 
+/// What a command took, what its line carried, and the processor time that the line took: it is this process.
+type Taken = (Cost, Traffic, Duration);
+
 /// A backup and a restore.
 #[derive(Clone, Copy)]
 struct Sample {
-    backup: (Cost, Traffic),
-    restore: (Cost, Traffic),
+    backup: Taken,
+    restore: Taken,
 }
 
 struct Bench<'a> {
@@ -110,16 +114,18 @@ impl Bench<'_> {
         Ok(Sample { backup, restore })
     }
 
-    fn timed(&self, line: Option<Line>, url: &str, arguments: &[&str]) -> Result<(Cost, Traffic)> {
+    fn timed(&self, line: Option<Line>, url: &str, arguments: &[&str]) -> Result<Taken> {
         let Some(line) = line else {
-            return Ok((self.run(self.server.setting("S3_ENDPOINT")?, url, arguments)?, Traffic::default()));
+            let cost = self.run(self.server.setting("S3_ENDPOINT")?, url, arguments)?;
+            return Ok((cost, Traffic::default(), Duration::ZERO));
         };
         if self.args.trace {
             println!("{} at {line:?}", arguments.first().copied().unwrap_or_default());
         }
         let proxy = LineProxy::start(self.server.address()?, line, self.args.trace)?;
+        let before = Reading::now();
         let cost = self.run(&proxy.endpoint(), url, arguments)?;
-        Ok((cost, proxy.traffic()))
+        Ok((cost, proxy.traffic(), before.until_now().own))
     }
 
     fn run(&self, endpoint: &str, url: &str, arguments: &[&str]) -> Result<Cost> {
@@ -139,24 +145,25 @@ impl Bench<'_> {
 /// Medians of all rounds; a ratio is the median of each round's own.
 fn print(lines: &[Line], rounds: &[(Sample, Vec<Sample>)]) {
     println!(
-        "| | RTT ms | Mbit/s | s | s near | MiB up | MiB down | requests | connections | peak MiB | bound s | ratio | <= {RATIO_MAX} |"
+        "| | RTT ms | Mbit/s | s | s near | MiB up | MiB down | requests | connections | peak MiB | CPU s | CPU s near | CPU s line | bound s | ratio | <= {RATIO_MAX} |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
-    type Pick = fn(&Sample) -> (Cost, Traffic);
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    type Pick = fn(&Sample) -> Taken;
     let verbs: [(&str, Pick); 2] = [("backup", |sample| sample.backup), ("restore", |sample| sample.restore)];
     for (verb, pick) in verbs {
         for (n, line) in lines.iter().enumerate() {
             let pairs = rounds.iter().filter_map(|(near, far)| Some((pick(near).0, pick(far.get(n)?))));
-            let pairs: Vec<(Cost, (Cost, Traffic))> = pairs.collect();
+            let pairs: Vec<(Cost, Taken)> = pairs.collect();
             let middle = |value: &dyn Fn(&Cost, &Cost, &Traffic) -> f64| {
-                median(pairs.iter().map(|(near, (far, traffic))| value(near, far, traffic)))
+                median(pairs.iter().map(|(near, (far, traffic, _))| value(near, far, traffic)))
             };
+            let line_cpu = median(pairs.iter().map(|(_, (_, _, cpu))| cpu.as_secs_f64()));
             let bound = |near: &Cost, traffic: &Traffic| {
                 traffic.shortest(*line).max(near.wall).as_secs_f64().max(1e-9)
             };
             let ratio = middle(&|near, far, traffic| far.wall.as_secs_f64() / bound(near, traffic));
             println!(
-                "| {verb} | {} | {} | {:.2} | {:.2} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.2} | {ratio:.2} | {} |",
+                "| {verb} | {} | {} | {:.2} | {:.2} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {line_cpu:.1} | {:.2} | {ratio:.2} | {} |",
                 line.round_trip.as_millis(),
                 line.bits_per_s / 1_000_000,
                 middle(&|_, far, _| far.wall.as_secs_f64()),
@@ -166,6 +173,8 @@ fn print(lines: &[Line], rounds: &[(Sample, Vec<Sample>)]) {
                 middle(&|_, _, traffic| traffic.requests as f64),
                 middle(&|_, _, traffic| traffic.connections as f64),
                 middle(&|_, far, _| mib(far.memory_len)),
+                middle(&|_, far, _| far.cpu.as_secs_f64()),
+                middle(&|near, _, _| near.cpu.as_secs_f64()),
                 middle(&|near, _, traffic| bound(near, traffic)),
                 if ratio <= RATIO_MAX { "yes" } else { "no" },
             );

@@ -8,7 +8,7 @@ use repo_format::keys::keyfile;
 use repository::backup::{BackupRequest, VolumeInput, backup};
 use repository::init::{InitOptions, init};
 use repository::progress::Progress;
-use repository::source::{BlockSource, ChangeToken, VolumeSource};
+use repository::source::{BlockSource, VolumeSource};
 use repository::store::{StoreUrl, connect};
 use repository::{Credential, Env, Exec, Repository};
 use std::io;
@@ -61,18 +61,6 @@ impl BlockSource for Numbers {
             }
         }
         Ok(())
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<u64> {
-        Ok(offset)
-    }
-
-    fn finish(&self, _: u64) -> io::Result<Option<ChangeToken>> {
-        Ok(None)
-    }
-
-    fn change_token(&self) -> Option<ChangeToken> {
-        None
     }
 }
 

@@ -135,7 +135,7 @@ fn volumes(args: &[VolumeArg]) -> Result<Vec<VolumeInput>, Failure> {
     args.iter().map(open).collect()
 }
 
-fn manifests(paths: &[PathBuf], env: &Env) -> Result<Vec<ManifestInput>, Failure> {
+fn manifests(paths: &[PathBuf], env: &Env) -> Result<Arc<[ManifestInput]>, Failure> {
     let failed = |error: manifest::ManifestError| Failure::failed(error.to_string());
     let spooling =
         |error: io::Error| Failure::failed(format!("keeping manifests in a temporary file: {error}"));

@@ -3,19 +3,23 @@
 use super::request::ManifestInput;
 use repo_format::catalogue::CatalogueWriter;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// Yields the catalogue frame by frame; only the contents' paths stay in memory.
 pub(super) struct CatalogueStream {
-    manifests: std::vec::IntoIter<ManifestInput>,
+    manifests: Arc<[ManifestInput]>,
+    /// Number of the next one.
+    next: usize,
     writer: Option<CatalogueWriter>,
     frame: Vec<u8>,
     read: usize,
 }
 
 impl CatalogueStream {
-    pub(super) fn new(manifests: Vec<ManifestInput>) -> Self {
+    pub(super) fn new(manifests: Arc<[ManifestInput]>) -> Self {
         CatalogueStream {
-            manifests: manifests.into_iter(),
+            manifests,
+            next: 0,
             writer: Some(CatalogueWriter::new()),
             frame: Vec::new(),
             read: 0,
@@ -27,12 +31,12 @@ impl CatalogueStream {
         let Some(mut writer) = self.writer.take() else { return Ok(false) };
         self.frame.clear();
         self.read = 0;
-        match self.manifests.next() {
+        match self.manifests.get(self.next) {
             Some(ManifestInput { path, json }) => {
-                let json = json.read()?;
-                let pushed = writer.push(&path, &json, &mut self.frame);
+                let pushed = writer.push(path, &json.read()?, &mut self.frame);
                 pushed.map_err(|error| io::Error::other(format!("manifest {path:?}: {error}")))?;
                 self.writer = Some(writer);
+                self.next += 1;
             }
             None => writer.finish(&mut self.frame),
         }

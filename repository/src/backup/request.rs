@@ -5,6 +5,7 @@ use crate::source::VolumeSource;
 use repo_format::SnapshotId;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One volume of a backup.
 pub struct VolumeInput {
@@ -79,7 +80,7 @@ pub struct BackupRequest {
     /// Volumes, in any order; names are unique.
     pub volumes: Vec<VolumeInput>,
     /// Manifests in strictly rising order of path.
-    pub manifests: Vec<ManifestInput>,
+    pub manifests: Arc<[ManifestInput]>,
     /// A name for people; empty for none.
     pub name: String,
     /// What retention counts together; the sorted volume names if empty.

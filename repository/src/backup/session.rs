@@ -36,6 +36,9 @@ const RUN_TIME: Duration = Duration::from_secs(60);
 const PAGES_AT_ONCE: usize = 64;
 const PAGES_LEN: usize = 1 << 20;
 
+/// Packs where memory has no room for four of the usual length.
+const SHORTER_PACK_LEN: u64 = limits::DATA_PACK_TARGET_LEN / 4 * 3;
+
 /// How much a session holds at once, from the memory it may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -50,16 +53,18 @@ pub(super) struct Limits {
 impl Limits {
     fn new(exec: &Exec) -> Self {
         let memory_len = exec.memory_len().max(64 << 20);
-        let pack_len = match memory_len >> 20 {
-            160.. => limits::DATA_PACK_TARGET_LEN,
-            112.. => 16 << 20,
-            _ => 8 << 20,
-        };
-        let pack_len = if exec.is_inline() { 64 << 10 } else { pack_len };
-        let limits = |uploads| Limits { pack_len, uploads, memory_len, width: exec.width() };
+        let limits = |pack_len, uploads| Limits { pack_len, uploads, memory_len, width: exec.width() };
+        if exec.is_inline() {
+            return limits(64 << 10, 3);
+        }
         // a third one fills the line while the answers to the others are on their way
-        let three = limits(3);
-        if three.units(UNIT_LEN) > 2 * three.width { three } else { limits(2) }
+        let three = [limits::DATA_PACK_TARGET_LEN, SHORTER_PACK_LEN].map(|pack_len| limits(pack_len, 3));
+        let roomy = three.into_iter().find(|limits| limits.units(UNIT_LEN) > 2 * limits.width);
+        roomy.unwrap_or_else(|| match memory_len >> 20 {
+            160.. => limits(limits::DATA_PACK_TARGET_LEN, 2),
+            112.. => limits(16 << 20, 2),
+            _ => limits(8 << 20, 2),
+        })
     }
 
     /// Units of `unit_len` plain bytes that may be read or sealed at once: each takes its plain
@@ -193,6 +198,9 @@ impl Session {
     /// request.
     pub(super) async fn take_pages(&mut self, pages: Vec<EncodedPage>) -> Result<()> {
         self.pages.extend(pages);
+        if self.pages.is_empty() {
+            return Ok(());
+        }
         let len: usize = self.pages.iter().map(|page| page.bytes.len()).sum();
         let may_wait = self.pages.len() < PAGES_AT_ONCE && len < PAGES_LEN && self.sealer.claims.must_ask();
         if may_wait { Ok(()) } else { self.store_pages().await }

@@ -116,12 +116,13 @@ impl Outside {
             }
             state.file.clone()
         };
-        let (folder, key) = (self.folder.clone(), self.repository.env().random()?);
+        // only the first time there is none
+        let file = match file {
+            Some(file) => Ok(file),
+            None => Err((self.folder.clone(), self.repository.env().random()?)),
+        };
         let written = self.repository.exec().blocking(move || {
-            let file = match file {
-                Some(file) => file,
-                None => Arc::new(MaskedFile::new(&folder, key)?),
-            };
+            let file = file.or_else(|(folder, key)| MaskedFile::new(&folder, key).map(Arc::new))?;
             for (offset, codes) in writes {
                 file.write(offset, codes)?;
             }

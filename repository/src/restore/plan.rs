@@ -7,7 +7,6 @@ use crate::vfs::{Extent, MapWalker};
 use crate::{Error, ErrorKind, Exec, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::Id;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Chunks planned together at most: about 2 GiB at the usual sizes.
@@ -22,8 +21,8 @@ const IDS_AT_ONCE: usize = 1 << 12;
 const TRAILERS_AT_ONCE: usize = 64;
 /// Trailers fetched at the same time.
 const TRAILERS_IN_FLIGHT: usize = 16;
-/// What is left to the index, trailers and windows.
-const OTHER_MEMORY_LEN: u64 = 64 << 20;
+/// What is left to the index, trailers, windows, and buffers of the line.
+const OTHER_MEMORY_LEN: u64 = 88 << 20;
 /// Plain bytes that are opened and written together. A record can be as long as half of the least.
 const PLAIN_LEN_MIN: u64 = 8 << 20;
 const PLAIN_LEN_MAX: u64 = 16 << 20;
@@ -164,15 +163,19 @@ async fn locate(reader: &Reader, pieces: &[Piece]) -> Result<(Vec<(usize, Locati
     let mut unplaced = Vec::new();
     let mut rest = order.as_slice();
     while !rest.is_empty() {
-        let mut packs: BTreeSet<u32> = BTreeSet::new();
-        let is_full = |(pack, _): &(Option<u32>, usize)| {
-            packs.extend(*pack);
-            packs.len() > TRAILERS_AT_ONCE
+        // sorted by pack
+        let mut numbers: Vec<u32> = Vec::new();
+        let is_beyond = |(pack, _): &(Option<u32>, usize)| match pack {
+            Some(pack) if numbers.last() != Some(pack) => {
+                let is_full = numbers.len() == TRAILERS_AT_ONCE;
+                numbers.extend((!is_full).then_some(*pack));
+                is_full
+            }
+            _ => false,
         };
-        let (group, others) = rest.split_at(rest.iter().position(is_full).unwrap_or(rest.len()));
+        let (group, others) = rest.split_at(rest.iter().position(is_beyond).unwrap_or(rest.len()));
         rest = others;
-        let packs: BTreeSet<u32> = group.iter().filter_map(|(pack, _)| *pack).collect();
-        let packs: Vec<PackInfo> = packs.iter().filter_map(|n| index.pack(*n)).collect();
+        let packs: Vec<PackInfo> = numbers.iter().filter_map(|n| index.pack(*n)).collect();
         let read = |pack: PackInfo| async move { reader.trailer(&pack).await };
         // a failure shows again below, with the record that it is about
         iter(packs).map(read).buffer_unordered(TRAILERS_IN_FLIGHT).count().await;

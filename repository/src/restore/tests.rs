@@ -55,7 +55,7 @@ impl Lab {
                 VolumeInput { name: "a/b".into(), source: blocks },
                 VolumeInput { name: "a/s".into(), source: stream },
             ],
-            manifests: vec![manifest("cart"), manifest("web")],
+            manifests: [manifest("cart"), manifest("web")].into(),
             ..Default::default()
         };
         block_on(backup(&self.open(store), request, &Arc::default())).unwrap();

@@ -53,11 +53,10 @@ pub struct Contents {
 /// [`snapshots::list`] and [`reader`] at once: half of the round trips.
 pub async fn contents(repository: &Repository) -> Result<Contents> {
     // the state of deletion before the index, as always
-    let read = gc::view(repository).await;
-    let view = match &read {
-        Ok(view) => view.clone(),
-        Err(error) if is_damage(error) => GcView::default(),
-        Err(_) => return Err(read.err().unwrap_or_else(lost)),
+    let (view, read) = match gc::view(repository).await {
+        Ok(view) => (view.clone(), Ok(view)),
+        Err(error) if is_damage(&error) => (GcView::default(), Err(error)),
+        Err(error) => return Err(error),
     };
     let list = snapshots::list_as_of(repository, async { read });
     let ((entries, unread), (reader, lost)) = try_join(list, reader_as_of(repository, &view)).await?;
