@@ -125,18 +125,39 @@ pub struct Features {
     pub compat: u64,
     /// Unknown bits forbid writing.
     pub ro_compat: u64,
+    /// Unknown bits forbid deletion: prune, repair, and the end of sessions.
+    pub gc_compat: u64,
     /// Unknown bits forbid reading.
     pub incompat: u64,
 }
 
+impl Features {
+    /// What this version may do; an error where it may not even read.
+    pub fn access(&self) -> Result<Access> {
+        let unknown = self.incompat & !KNOWN.incompat;
+        if unknown != 0 {
+            return Err(Error::Unsupported { what: "feature bits", found: unknown });
+        }
+        Ok(if self.ro_compat & !KNOWN.ro_compat != 0 {
+            Access::ReadOnly
+        } else if self.gc_compat & !KNOWN.gc_compat != 0 {
+            Access::AddOnly
+        } else {
+            Access::ReadWrite
+        })
+    }
+}
+
 /// Bits of each set that this version knows.
-const KNOWN: Features = Features { compat: 0, ro_compat: 0, incompat: 0 };
+const KNOWN: Features = Features { compat: 0, ro_compat: 0, gc_compat: 0, incompat: 0 };
 
 /// What this version may do with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Everything.
     ReadWrite,
+    /// A feature that only who deletes must know is not known.
+    AddOnly,
     /// A feature that only writers must know is not known.
     ReadOnly,
 }
@@ -179,6 +200,7 @@ impl Config {
         let mut features = Map::new();
         features.set("compat", self.features.compat);
         features.set("ro_compat", self.features.ro_compat).set("incompat", self.features.incompat);
+        features.set_opt("gc_compat", Some(self.features.gc_compat).filter(|bits| *bits != 0));
         let domains: Vec<Value> = self.domains.iter().map(|domain| domain.as_str().into()).collect();
         let mut map = Map::new();
         map.set("repo_id", self.repo_id.as_bytes()).set("n", self.n).set_opt("prev", self.prev.as_ref());
@@ -189,10 +211,21 @@ impl Config {
     }
 
     /// Reads a payload whose signature was checked. Fields that are not known are passed over:
-    /// what a reader must know is said by a feature bit.
+    /// what a reader must know is said by a feature bit, which is looked at before anything else is.
+    ///
+    /// # Errors
+    /// Features that forbid reading, and a store mode that is not known, are of a newer version; all else is damage.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let mut map = Value::parse(bytes)?.into_map(WHAT)?;
-        let (mut store, mut features) = (map.map("store")?, map.map("features")?);
+        let mut features = map.map("features")?;
+        let features = Features {
+            compat: features.uint("compat")?,
+            ro_compat: features.uint("ro_compat")?,
+            gc_compat: features.opt("gc_compat", Value::into_uint)?.unwrap_or(0),
+            incompat: features.uint("incompat")?,
+        };
+        features.access()?;
+        let mut store = map.map("store")?;
         let mode = match store.text("mode")?.as_str() {
             "many" => StoreMode::Many,
             "one" => StoreMode::One,
@@ -209,11 +242,7 @@ impl Config {
             chunking: Chunking::parse(map.list("chunking")?)?,
             created_ms: map.uint("created")?,
             store: StoreSettings { mode, delta_ms: store.uint("delta_ms")? },
-            features: Features {
-                compat: features.uint("compat")?,
-                ro_compat: features.uint("ro_compat")?,
-                incompat: features.uint("incompat")?,
-            },
+            features,
         };
         config.check()?;
         Ok(config)
@@ -233,16 +262,6 @@ impl Config {
             return Err(Error::Rule { what: "domains", rule: "none, or not sorted and unique" });
         }
         Error::check_limit("store delta_ms", self.store.delta_ms, DELTA_MS_MAX)
-    }
-
-    /// What this version may do; an error where it may not even read.
-    pub fn check_features(&self) -> Result<Access> {
-        let unknown = self.features.incompat & !KNOWN.incompat;
-        if unknown != 0 {
-            return Err(Error::Unsupported { what: "feature bits", found: unknown });
-        }
-        let ro = self.features.ro_compat & !KNOWN.ro_compat;
-        Ok(if ro == 0 { Access::ReadWrite } else { Access::ReadOnly })
     }
 }
 

@@ -1,5 +1,7 @@
 //! One error type for the whole crate: what was parsed, what was found, what is allowed.
 
+use crate::limits;
+
 /// Result of the codecs.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -117,6 +119,11 @@ impl Error {
             Error::Invalid { .. } => ErrorKind::Invalid,
             _ => ErrorKind::Damage,
         }
+    }
+
+    /// Refuses an epoch other than the only one that this version knows.
+    pub(crate) fn check_epoch(what: &'static str, found: u16) -> Result<()> {
+        if found == limits::EPOCH { Ok(()) } else { Err(Error::Unsupported { what, found: found.into() }) }
     }
 
     /// A name that is not among the known ones.

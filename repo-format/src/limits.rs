@@ -22,8 +22,8 @@ pub const PACK_ROW_COUNT_MAX: u32 = 65_536;
 pub const PACK_KEY_COUNT_MAX: u32 = 255;
 /// A trailer's length is kept in 24 bits.
 pub const TRAILER_LEN_MAX: u32 = (1 << 24) - 1;
-/// Records sealed under one session key.
-pub const SESSION_RECORD_COUNT_MAX: u64 = 1 << 28;
+/// Records sealed under one session key: their nonces are random (NIST SP 800-38D, 8.3).
+pub const SESSION_RECORD_COUNT_MAX: u64 = 1 << 32;
 /// Entries of one index run.
 pub const RUN_ENTRY_COUNT_MAX: u64 = 1 << 20;
 /// Ids of one part of a run's filter.
@@ -74,6 +74,9 @@ pub const DEAD_PACK_COUNT_MAX: u64 = 1 << 21;
 pub const FORGOTTEN_COUNT_MAX: u64 = 1 << 20;
 /// Byte ranges that one damage mark may name.
 pub const DAMAGE_RANGE_COUNT_MAX: u64 = 1 << 20;
+
+/// Epoch of all secrets; a later version may have others.
+pub const EPOCH: u16 = 0;
 
 /// Version of the format; the top bit says "experimental": bytes may still change.
 pub const FMT: u16 = 0x8001;

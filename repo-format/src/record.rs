@@ -40,8 +40,6 @@ pub enum RecordType {
     Entries = 5,
     /// A part of a run's filter.
     Filter = 6,
-    /// Filler with a random id, never indexed.
-    Pad = 15,
 }
 
 impl RecordType {
@@ -54,7 +52,6 @@ impl RecordType {
             4 => RecordType::PackTable,
             5 => RecordType::Entries,
             6 => RecordType::Filter,
-            15 => RecordType::Pad,
             _ => return Err(Error::Unsupported { what: "record type", found: byte.into() }),
         })
     }
@@ -88,7 +85,7 @@ pub struct PlainRecord<'a> {
     pub record_type: RecordType,
     /// Its identity; the caller computed it over the same content.
     pub id: Id,
-    /// The content: 1 byte to [`limits::RECORD_PLAIN_LEN_MAX`], none only in a pad.
+    /// The content: 1 byte to [`limits::RECORD_PLAIN_LEN_MAX`].
     pub content: &'a [u8],
 }
 
@@ -159,7 +156,7 @@ impl RecordKey {
         nonce: [u8; NONCE_LEN],
         out: &mut Vec<u8>,
     ) -> Result<Sealed> {
-        let rlen = check_plain_len(plain.record_type, plain.content.len() as u64)?;
+        let rlen = check_plain_len(plain.content.len() as u64)?;
         let start = out.len();
         out.reserve(plain.content.len() + limits::RECORD_OVERHEAD_LEN as usize);
         out.extend_from_slice(&nonce);
@@ -273,17 +270,17 @@ fn compress(
     Ok(Compression::Raw)
 }
 
-/// The length of plain content, if a record of this type may have it.
-pub(crate) fn check_plain_len(record_type: RecordType, len: u64) -> Result<u32> {
+/// The length of plain content, if a record may have it.
+pub(crate) fn check_plain_len(len: u64) -> Result<u32> {
     Error::check_limit("record content", len, limits::RECORD_PLAIN_LEN_MAX.into())?;
-    if len == 0 && record_type != RecordType::Pad {
+    if len == 0 {
         return Err(Error::Rule { what: WHAT, rule: "content is empty" });
     }
     Ok(len as u32)
 }
 
 fn check_sealed_len(row: &Row, found: usize) -> Result<()> {
-    check_plain_len(row.record_type, row.rlen.into())?;
+    check_plain_len(row.rlen.into())?;
     if found as u64 != u64::from(row.clen) {
         return Err(Error::Truncated { what: WHAT, found: found as u64, expected: row.clen.into() });
     }

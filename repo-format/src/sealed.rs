@@ -124,24 +124,29 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header of an object of which at least [`HEADER_LEN`] bytes are given.
-    ///
-    /// # Errors
-    /// Too short, not a sealed object, a version or class that is not known, reserved bytes in use.
-    pub fn parse(object: &[u8]) -> Result<Self> {
-        let header = known_header(object)?;
-        let [_, _, _, _, class, reserved, _, _, epoch_low, epoch_high, rest @ ..] = header.as_slice() else {
+    /// Reads the header of an object whose sum was compared: what is not known is newer, not damage.
+    fn parse(header: &[u8; HEADER_LEN]) -> Result<Self> {
+        let [_, _, _, _, class, reserved, fmt_low, fmt_high, epoch_low, epoch_high, rest @ ..] =
+            header.as_slice()
+        else {
             return Err(Error::Mismatch { what: WHAT });
         };
+        let fmt = u16::from_le_bytes([*fmt_low, *fmt_high]);
+        if fmt != limits::FMT {
+            return Err(Error::Unsupported { what: "sealed object fmt", found: fmt.into() });
+        }
+        let class = Class::try_from(*class)?;
+        let epoch = u16::from_le_bytes([*epoch_low, *epoch_high]);
+        Error::check_epoch("sealed object epoch", epoch)?;
         if *reserved != 0 {
-            return Err(Error::Trailing { what: "sealed object reserved byte" });
+            let found = (*reserved).into();
+            return Err(Error::Unsupported { what: "sealed object reserved byte", found });
         }
         let (mut salt, mut commit) = ([0; SALT_LEN], [0; 32]);
         let (salt_part, commit_part) = rest.split_at(SALT_LEN);
         salt.copy_from_slice(salt_part);
         commit.copy_from_slice(commit_part);
-        let epoch = u16::from_le_bytes([*epoch_low, *epoch_high]);
-        Ok(Header { class: Class::try_from(*class)?, epoch, salt, commit })
+        Ok(Header { class, epoch, salt, commit })
     }
 
     fn encode(&self) -> [u8; HEADER_LEN] {
@@ -200,40 +205,32 @@ fn sum(bytes: &[u8]) -> [u8; SUM_LEN] {
     sum
 }
 
-/// The header of an object whose layout this version knows.
-fn known_header(object: &[u8]) -> Result<&[u8; HEADER_LEN]> {
-    let header: &[u8; HEADER_LEN] = object.first_chunk().ok_or(Error::Truncated {
-        what: WHAT,
-        found: object.len() as u64,
-        expected: HEADER_LEN as u64,
-    })?;
-    if !header.starts_with(MAGIC) {
-        return Err(Error::Mismatch { what: "sealed object magic" });
-    }
-    match u16::from_le_bytes([header[6], header[7]]) {
-        limits::FMT => Ok(header),
-        fmt => Err(Error::Unsupported { what: "sealed object fmt", found: fmt.into() }),
-    }
-}
-
 /// What anyone can check: that an object is of this format and has the bytes that were written. Gives its header, and what
 /// lies before the sum.
 ///
 /// # Errors
-/// As [`Header::parse`]; an object that is too long, and one whose sum is another.
+/// An object that is too short or too long, no sealed object, one whose sum is another; then, of what is whole, a version,
+/// class, epoch or reserved byte that is not known.
 pub fn check_sum(object: &[u8]) -> Result<(Header, &[u8])> {
     Error::check_limit(WHAT, object.len() as u64, limits::OBJECT_LEN_MAX)?;
-    known_header(object)?;
-    match object.split_last_chunk::<SUM_LEN>() {
-        Some((bytes, found)) if sum(bytes) == *found => Ok((Header::parse(bytes)?, bytes)),
-        _ => Err(Error::Mismatch { what: "sealed object sum" }),
+    let truncated =
+        Error::Truncated { what: WHAT, found: object.len() as u64, expected: (HEADER_LEN + SUM_LEN) as u64 };
+    let (bytes, found) = object.split_last_chunk::<SUM_LEN>().ok_or_else(|| truncated.clone())?;
+    let header = bytes.first_chunk().ok_or(truncated)?;
+    if !header.starts_with(MAGIC) {
+        return Err(Error::Mismatch { what: "sealed object magic" });
     }
+    // before the version: every version has the sum there, so that rot is never taken for a newer one
+    if sum(bytes) != *found {
+        return Err(Error::Mismatch { what: "sealed object sum" });
+    }
+    Ok((Header::parse(header)?, bytes))
 }
 
 /// Opens an object and gives its body.
 ///
 /// # Errors
-/// [`Error::WrongKey`] if the object is whole and was sealed with another key, or for another name, repository
+/// As [`check_sum`]; [`Error::WrongKey`] if the object is whole and was sealed with another key, or for another name, repository
 /// or class of this name; unknown versions; damage otherwise.
 pub fn open(key: &Secret, binding: &Binding<'_>, object: &[u8]) -> Result<Vec<u8>> {
     let (header, object) = check_sum(object)?;

@@ -161,6 +161,17 @@ impl Error {
         }
     }
 
+    /// Bytes that were read are of no use, whatever is wrong with them: another copy may serve.
+    pub(crate) fn is_bad_copy(&self) -> bool {
+        matches!(self, Error::Format { .. } | Error::Damage { .. })
+    }
+
+    /// As [`is_bad_copy`](Self::is_bad_copy), and not for being of a newer version: what is whole must not be repaired.
+    pub(crate) fn is_damage(&self) -> bool {
+        let newer = |source: &repo_format::Error| source.kind() == FormatKind::Unsupported;
+        self.is_bad_copy() && !matches!(self, Error::Format { source, .. } if newer(source))
+    }
+
     /// A defect of this program, as an error instead of a panic.
     pub(crate) fn internal(what: impl Into<String>) -> Self {
         Error::Internal { what: what.into() }

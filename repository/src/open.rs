@@ -110,13 +110,33 @@ impl Repository {
             .unwrap_or_else(|| wrong_key(&store, credential, slots.candidates.len())))
     }
 
-    /// Refuses to write where a feature bit says that this build would do harm.
+    /// Refuses to write where a feature bit says that this build would do harm, or where the newest config cannot be
+    /// read: what it says of features, domains and the store must hold for all that is written.
     pub fn require_writable(&self) -> Result<()> {
-        match self.config().check_features().named("config")? {
+        let unfit = |reason: &str| {
+            Err(Error::StoreUnfit { url: self.store().url().to_owned(), reason: reason.into() })
+        };
+        if let Some(n) = self.unread_config() {
+            let name = ObjectName::Config(n);
+            return Err(Error::damage(
+                name,
+                "the newest config cannot be read, and nothing is written by an older one; bring it back from a replica",
+            ));
+        }
+        match self.config().features.access().named("config")? {
+            Access::ReadWrite | Access::AddOnly => Ok(()),
+            Access::ReadOnly => unfit("the repository has features that this version can read but not write"),
+        }
+    }
+
+    /// As [`require_writable`](Self::require_writable), for what deletes or decides what others may delete.
+    pub fn require_deletable(&self) -> Result<()> {
+        self.require_writable()?;
+        match self.config().features.access().named("config")? {
             Access::ReadWrite => Ok(()),
-            Access::ReadOnly => Err(Error::StoreUnfit {
+            Access::AddOnly | Access::ReadOnly => Err(Error::StoreUnfit {
                 url: self.store().url().to_owned(),
-                reason: "the repository has features that this version can read but not write".into(),
+                reason: "the repository has features with which this version must not delete".into(),
             }),
         }
     }
@@ -229,8 +249,9 @@ impl Configs {
         Ok(())
     }
 
-    /// The highest that is whole and signed; lower ones count where a higher one does not.
-    async fn open(&mut self, store: &Store, bundle: &Bundle) -> Result<Config> {
+    /// The highest that is whole and signed. Lower ones count where a higher one is damaged, for reading; none does where it
+    /// is newer. With it, the number of the highest if that is another.
+    async fn open(&mut self, store: &Store, bundle: &Bundle) -> Result<(Config, Option<u64>)> {
         self.fetch(store).await?;
         let mut failure = None;
         for (at, n) in self.numbers.iter().rev().enumerate() {
@@ -240,14 +261,17 @@ impl Configs {
             };
             let Some(object) = object else { continue };
             match open_config(bundle, *n, &object) {
-                Ok(config) => return Ok(config),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                }
+                Ok(config) => return Ok((config, self.numbers.last().copied().filter(|last| last != n))),
+                Err(error) if is_newer(&error) => return Err(error),
+                Err(error) => drop(failure.get_or_insert(error)),
             }
         }
         Err(failure.unwrap_or_else(|| Error::NoRepository { url: store.url().to_owned() }))
     }
+}
+
+fn is_newer(error: &Error) -> bool {
+    matches!(error, Error::Format { source, .. } if source.kind() == FormatKind::Unsupported)
 }
 
 /// Opens config `n`, which must be signed with the key that the bundle names.
@@ -268,6 +292,8 @@ pub(crate) fn open_config(bundle: &Bundle, n: u64, object: &[u8]) -> Result<Conf
     {
         return Err(Error::damage(name, "its public keys are not those of the key slot"));
     }
-    config.check_features().named(&name)?;
+    if bundle.domain().is_some_and(|domain| !config.domains.iter().any(|known| known == domain)) {
+        return Err(Error::damage(name, "it does not list the domain of the key slot"));
+    }
     Ok(config)
 }

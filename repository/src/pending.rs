@@ -58,7 +58,7 @@ pub async fn list(repository: &Repository) -> Result<(Vec<PendingEntry>, Vec<Err
 /// [`Error::Usage`] if there is no such session; [`Error::Role`] for a key that cannot sign;
 /// [`Error::StoreUnfit`] where the store has stopped to keep its promises.
 pub async fn drop_session(repository: &Repository, sid: SnapshotId) -> Result<()> {
-    repository.require_writable()?;
+    repository.require_deletable()?;
     if !repository.role().can_delete() {
         return Err(repository.role_error("session drop", "prune or owner"));
     }

@@ -9,7 +9,7 @@ use repo_format::compress::Decompressor;
 use repo_format::layout::ObjectName;
 use repo_format::pack::{HEADER_LEN, OpenTrailer, PackClass, Row, Trailer, open_trailer};
 use repo_format::record::{ALG_STRUCTURE, RecordKey};
-use repo_format::{Id, PackId};
+use repo_format::{ErrorKind as FormatKind, Id, PackId};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -212,26 +212,31 @@ impl Reader {
 
     async fn locate_in(&self, pack: &PackInfo, id: &Id) -> Result<Option<Location>> {
         let opened = self.trailer(pack).await?;
-        Ok(opened.find(id).and_then(|n| self.location(pack, &opened.trailer, n)))
+        opened.find(id).map_or(Ok(None), |n| self.location(pack, &opened.trailer, n))
     }
 
-    fn location(&self, pack: &PackInfo, trailer: &Trailer, n: usize) -> Option<Location> {
-        let row = *trailer.rows().get(n)?;
-        let key = trailer.key_of(&row)?;
+    /// # Errors
+    /// A session key of a newer version; one that the role does not open is an error when it is [used](Self::record_key).
+    fn location(&self, pack: &PackInfo, trailer: &Trailer, n: usize) -> Result<Option<Location>> {
+        let Some(row) = trailer.rows().get(n).copied() else { return Ok(None) };
+        let Some((key, range)) = trailer.key_of(&row).zip(trailer.range(n)) else { return Ok(None) };
         if !self.caches().keys.contains_key(&key.commit) {
             let repo_id = self.repository.repo_id();
             let opened = if key.alg == ALG_STRUCTURE {
-                key.open_structure(&repo_id, self.repository.structure_key()).ok()
+                Some(key.open_structure(&repo_id, self.repository.structure_key()))
             } else {
                 let secret = self.repository.bundle().content_secret();
-                secret.and_then(|secret| key.open_data(&repo_id, secret).ok())
+                secret.map(|secret| key.open_data(&repo_id, secret))
             };
-            if let Some(opened) = opened {
-                self.caches().keys.insert(key.commit, opened);
+            match opened {
+                Some(Ok(opened)) => drop(self.caches().keys.insert(key.commit, opened)),
+                Some(Err(error)) if error.kind() == FormatKind::Unsupported => {
+                    return Err(error).named(ObjectName::pack(pack.class, pack.pack_id));
+                }
+                _ => {}
             }
         }
-        let range = trailer.range(n)?;
-        Some(Location { pack_id: pack.pack_id, class: pack.class, range, row, key_commit: key.commit })
+        Ok(Some(Location { pack_id: pack.pack_id, class: pack.class, range, row, key_commit: key.commit }))
     }
 
     /// The key of a located record; an error that names the role which would hold it.
@@ -396,7 +401,7 @@ impl Reader {
             (Entry::Vacant(none), Some(id)) => {
                 let mut rest = match self.locate(id).await {
                     Ok(rest) => rest,
-                    Err(error) if error.kind() == ErrorKind::Damage => Vec::new(),
+                    Err(error) if error.is_bad_copy() => Vec::new(),
                     Err(error) => return Err(error),
                 };
                 rest.retain(|other| (other.pack_id, other.range.start) != (tried.pack_id, tried.range.start));

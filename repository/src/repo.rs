@@ -33,6 +33,7 @@ struct Inner {
     bundle: Bundle,
     slot_id: SlotId,
     config: Config,
+    unread_config: Option<u64>,
     domain: String,
     common: Secret,
     structure: Secret,
@@ -66,7 +67,7 @@ impl Repository {
         exec: Exec,
         env: Env,
         (slot_id, bundle): (SlotId, Bundle),
-        config: Config,
+        (config, unread_config): (Config, Option<u64>),
     ) -> Result<Self> {
         let domain = bundle.domain().unwrap_or(repo_format::keys::MAIN_DOMAIN).to_owned();
         let structure = bundle.structure(&domain).named("key slot")?;
@@ -81,6 +82,7 @@ impl Repository {
             bundle,
             slot_id,
             config,
+            unread_config,
             domain,
             common,
             structure,
@@ -99,7 +101,7 @@ impl Repository {
     /// What seals and opens the trailer of a pack of this domain.
     pub(crate) fn pack_context<'a>(&'a self, class: PackClass, pack_id: &'a PackId) -> PackContext<'a> {
         let repo_id = &self.inner.config.repo_id;
-        PackContext { s_d: self.structure_key(), epoch: 0, repo_id, class, pack_id }
+        PackContext { s_d: self.structure_key(), epoch: repo_format::limits::EPOCH, repo_id, class, pack_id }
     }
 
     /// What the key that opened it may do.
@@ -112,9 +114,14 @@ impl Repository {
         &self.inner.domain
     }
 
-    /// The newest config.
+    /// The newest config that can be read.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// The number of the newest config, if it cannot be read.
+    pub(crate) fn unread_config(&self) -> Option<u64> {
+        self.inner.unread_config
     }
 
     /// Its store.

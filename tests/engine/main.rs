@@ -10,6 +10,7 @@ mod in_place;
 mod index_scale;
 mod local_copies;
 mod mutants;
+mod newer;
 mod one;
 mod prune;
 mod races;

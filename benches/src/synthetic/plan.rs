@@ -1,9 +1,7 @@
 //! What is to be made: volumes, and which chunks lie in which pack.
 
 use anyhow::{Result, ensure};
-use repo_format::limits::{
-    BLOCK_LEN, DATA_PACK_TARGET_LEN, RECORD_OVERHEAD_LEN, RECORD_PLAIN_LEN_MAX, SESSION_RECORD_COUNT_MAX,
-};
+use repo_format::limits::{BLOCK_LEN, DATA_PACK_TARGET_LEN, RECORD_OVERHEAD_LEN, RECORD_PLAIN_LEN_MAX};
 use repo_format::pack::PackLen;
 use repo_format::record::KeyRow;
 use repo_format::snapshot::Chunker;
@@ -53,7 +51,7 @@ pub struct Job {
 impl Spec {
     /// Refuses what cannot be.
     pub fn check(&self) -> Result<()> {
-        ensure!((1..=SESSION_RECORD_COUNT_MAX).contains(&self.chunks), "1 to 2^28 chunks expected");
+        ensure!((1..=1 << 28).contains(&self.chunks), "1 to 2^28 chunks expected");
         ensure!((1..=RECORD_PLAIN_LEN_MAX).contains(&self.chunk_len), "chunks of 1 byte to 4 MiB expected");
         ensure!(self.forgotten < self.snapshots, "at least one snapshot must be kept");
         ensure!(self.dead_percent < 100, "some chunks must be kept");

@@ -13,7 +13,7 @@ fn config() -> Config {
         chunking: Chunking::blocks(),
         created_ms: 1_790_000_000_000,
         store: StoreSettings { mode: StoreMode::One, delta_ms: 60_000 },
-        features: Features { compat: 5, ro_compat: 0, incompat: 0 },
+        features: Features { compat: 5, ro_compat: 0, gc_compat: 0, incompat: 0 },
     }
 }
 
@@ -102,11 +102,27 @@ fn chunking_tables_are_checked() {
 #[test]
 fn features_gate_access() {
     let mut config = config();
-    assert_eq!(config.check_features(), Ok(Access::ReadWrite));
+    let access = |config: &Config| Config::parse(&config.encode().unwrap())?.features.access();
+    assert_eq!(access(&config), Ok(Access::ReadWrite));
+    config.features.compat = 1;
+    assert_eq!(access(&config), Ok(Access::ReadWrite));
+    config.features.gc_compat = 1;
+    assert_eq!(access(&config), Ok(Access::AddOnly));
     config.features.ro_compat = 1;
-    assert_eq!(config.check_features(), Ok(Access::ReadOnly));
+    assert_eq!(access(&config), Ok(Access::ReadOnly));
     config.features.incompat = 1 << 63;
-    assert_eq!(config.check_features().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(access(&config).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn features_are_looked_at_before_what_they_may_have_changed() {
+    let other = |incompat: u64| {
+        let mut features = Map::new();
+        features.set("compat", 0u64).set("ro_compat", 0u64).set("incompat", incompat);
+        parse_with(|map| _ = map.set("features", features).set("chunking", true).set("domains", "none"))
+    };
+    assert_eq!(other(1).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(other(0).unwrap_err().kind(), ErrorKind::Damage);
 }
 
 #[test]

@@ -89,8 +89,11 @@ impl KdfParams {
         let mut map = value.into_map(what)?;
         let params = KdfParams { m_kib: map.small("m")?, t: map.small("t")?, p: map.small("p")? };
         map.finish("params of Argon2id")?;
-        params.check()?;
-        Ok(params)
+        params.check().map(|()| params).map_err(|error| match error {
+            // the one number that is sure to rise one day
+            Error::TooLarge { what, found, .. } => Error::Unsupported { what, found },
+            other => other,
+        })
     }
 }
 
@@ -227,13 +230,14 @@ impl SealedSlot {
         Error::check_limit(WHAT, object.len() as u64, limits::SLOT_LEN_MAX)?;
         let mut map = Value::parse(object)?.into_map(WHAT)?;
         let mut fields = map.clone();
+        map.remove("sum");
+        // before the version: every version has a sum, so that rot is never taken for a newer one
+        if sum_of(&Value::Map(map.clone()).encode()) != fields.array("sum")? {
+            return Err(Error::Mismatch { what: "key slot checksum" });
+        }
         let fmt = fields.uint("fmt")?;
         if fmt != u64::from(limits::FMT) {
             return Err(Error::Unsupported { what: "key slot fmt", found: fmt });
-        }
-        map.remove("sum");
-        if sum_of(&Value::Map(map.clone()).encode()) != fields.array("sum")? {
-            return Err(Error::Mismatch { what: "key slot checksum" });
         }
         map.remove("box");
         let aad = Value::Map(map).encode();

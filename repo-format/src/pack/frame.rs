@@ -75,9 +75,7 @@ impl PackHeader {
         check_fmt(u16::from_le_bytes([header[8], header[9]]))?;
         let class = PackClass::parse(header[10])?;
         check_flags(header[11])?;
-        if header[12..16] != [0; 4] {
-            return Err(Error::Trailing { what: "pack header reserved field" });
-        }
+        check_reserved("pack header reserved field", &header[12..16])?;
         let mut pack_id = PackId([0; 16]);
         pack_id.0.copy_from_slice(&header[16..]);
         Ok(PackHeader { class, pack_id })
@@ -120,16 +118,9 @@ impl Footer {
         out
     }
 
-    /// Reads the fields; the checksum is compared by [`check_crc`].
-    pub(crate) fn parse(footer: &[u8; FOOTER_LEN], pack_len: u64) -> Result<(Self, u32)> {
-        const WHAT: &str = "pack footer";
-        check_magic(WHAT, &footer[FOOTER_BOUND_LEN + 4..], FOOTER_MAGIC)?;
-        check_fmt(u16::from_le_bytes([footer[36], footer[37]]))?;
-        let class = PackClass::parse(footer[38])?;
-        check_flags(footer[39])?;
-        if footer[42..FOOTER_BOUND_LEN] != [0; 2] {
-            return Err(Error::Trailing { what: "pack footer reserved field" });
-        }
+    /// Reads the length of the trailer, and the checksum: every version has them there.
+    fn lengths(footer: &[u8; FOOTER_LEN], pack_len: u64) -> Result<(u32, u32)> {
+        check_magic("pack footer", &footer[FOOTER_BOUND_LEN + 4..], FOOTER_MAGIC)?;
         let word =
             |at: usize| u32::from_le_bytes([footer[at], footer[at + 1], footer[at + 2], footer[at + 3]]);
         let trailer_len = word(32);
@@ -142,10 +133,20 @@ impl Footer {
                 expected: TRAILER_LEN_MIN.into(),
             });
         }
+        Ok((trailer_len, word(FOOTER_BOUND_LEN)))
+    }
+
+    /// Reads all fields of a footer whose checksum was compared: what is not known is newer, not damage.
+    fn parse(footer: &[u8; FOOTER_LEN], trailer_len: u32) -> Result<Self> {
+        check_fmt(u16::from_le_bytes([footer[36], footer[37]]))?;
+        let class = PackClass::parse(footer[38])?;
+        check_flags(footer[39])?;
+        let epoch = u16::from_le_bytes([footer[40], footer[41]]);
+        Error::check_epoch("pack epoch", epoch)?;
+        check_reserved("pack footer reserved field", &footer[42..FOOTER_BOUND_LEN])?;
         let mut body_hash = [0; 32];
         body_hash.copy_from_slice(&footer[..32]);
-        let epoch = u16::from_le_bytes([footer[40], footer[41]]);
-        Ok((Footer { body_hash, trailer_len, class, epoch }, word(FOOTER_BOUND_LEN)))
+        Ok(Footer { body_hash, trailer_len, class, epoch })
     }
 
     /// Bytes of trailer and footer.
@@ -165,7 +166,8 @@ pub enum TailParse {
 
 /// Reads the footer from the last bytes of a pack that is `pack_len` long, as its store says.
 ///
-/// `tail` may be any number of last bytes, up to the whole pack.
+/// `tail` may be any number of last bytes, up to the whole pack. The checksum is compared before anything else is
+/// believed: rot is never taken for a newer version.
 pub fn parse_tail(tail: &[u8], pack_len: u64) -> Result<TailParse> {
     check_pack_len(pack_len)?;
     if tail.len() as u64 > pack_len {
@@ -174,22 +176,15 @@ pub fn parse_tail(tail: &[u8], pack_len: u64) -> Result<TailParse> {
     let Some((rest, footer)) = tail.split_last_chunk::<FOOTER_LEN>() else {
         return Ok(TailParse::NeedTail(FOOTER_LEN as u64));
     };
-    let (parsed, crc) = Footer::parse(footer, pack_len)?;
-    let start = usize::try_from(parsed.trailer_len).ok().and_then(|len| rest.len().checked_sub(len));
+    let (trailer_len, crc) = Footer::lengths(footer, pack_len)?;
+    let start = usize::try_from(trailer_len).ok().and_then(|len| rest.len().checked_sub(len));
     let Some(trailer) = start.and_then(|start| rest.get(start..)) else {
-        return Ok(TailParse::NeedTail(parsed.tail_len()));
+        return Ok(TailParse::NeedTail(u64::from(trailer_len) + FOOTER_LEN as u64));
     };
-    check_crc(crc32c::crc32c(trailer), footer, crc)?;
-    Ok(TailParse::Footer(parsed))
-}
-
-/// Compares the checksum, given that of the trailer.
-pub(crate) fn check_crc(trailer_crc: u32, footer: &[u8; FOOTER_LEN], expected: u32) -> Result<()> {
-    if crc32c::crc32c_append(trailer_crc, &footer[..FOOTER_BOUND_LEN]) == expected {
-        Ok(())
-    } else {
-        Err(Error::Mismatch { what: "checksum of trailer and footer" })
+    if crc32c::crc32c_append(crc32c::crc32c(trailer), &footer[..FOOTER_BOUND_LEN]) != crc {
+        return Err(Error::Mismatch { what: "checksum of trailer and footer" });
     }
+    Footer::parse(footer, trailer_len).map(TailParse::Footer)
 }
 
 /// Refuses what is too short for its frame, or longer than any pack.
@@ -218,6 +213,14 @@ fn check_fmt(fmt: u16) -> Result<()> {
         Ok(())
     } else {
         Err(Error::Unsupported { what: "pack format", found: fmt.into() })
+    }
+}
+
+/// Reserved bytes are zero until a version gives them a meaning.
+fn check_reserved(what: &'static str, bytes: &[u8]) -> Result<()> {
+    match bytes.iter().find(|byte| **byte != 0) {
+        None => Ok(()),
+        Some(found) => Err(Error::Unsupported { what, found: (*found).into() }),
     }
 }
 

@@ -243,7 +243,6 @@ fn check_row(class: PackClass, key_count: usize, row: &Row) -> Result<()> {
     let fits = match row.record_type {
         RecordType::Data => class == PackClass::Data,
         RecordType::Page => class == PackClass::Map,
-        RecordType::Pad => class != PackClass::Index,
         _ => class == PackClass::Index,
     };
     if !fits {
@@ -252,7 +251,7 @@ fn check_row(class: PackClass, key_count: usize, row: &Row) -> Result<()> {
     if usize::from(row.key) >= key_count {
         return Err(Error::Rule { what: WHAT, rule: "a record names a key that is not there" });
     }
-    check_plain_len(row.record_type, row.rlen.into())?;
+    check_plain_len(row.rlen.into())?;
     let overhead = limits::RECORD_OVERHEAD_LEN;
     let fits = match row.comp {
         Compression::Raw => row.clen == row.rlen + overhead,

@@ -43,7 +43,7 @@ impl KeyRow {
     /// A secret that does not unwrap it is [`Error::WrongKey`]: the row is authenticated by the
     /// trailer, so damage was seen before.
     pub fn open_data(&self, repo_id: &RepoId, content_secret: &Secret) -> Result<RecordKey> {
-        self.check_alg(ALG_HPKE_X25519)?;
+        self.check_known(ALG_HPKE_X25519)?;
         let wrong = |_| Error::WrongKey { what: WHAT };
         let (enc, boxed) = self.wrap.split_at_checked(ENC_LEN).ok_or(Error::WrongKey { what: WHAT })?;
         let secret =
@@ -64,13 +64,13 @@ impl KeyRow {
 
     /// Derives the key of map and index records from the domain's structure key (S_d).
     pub fn open_structure(&self, repo_id: &RepoId, s_d: &Secret) -> Result<RecordKey> {
-        self.check_alg(ALG_STRUCTURE)?;
+        self.check_known(ALG_STRUCTURE)?;
         self.record_key(repo_id, structure_key(s_d, self.epoch, &self.key_id).expose())
     }
 
-    fn check_alg(&self, expected: u8) -> Result<()> {
+    fn check_known(&self, expected: u8) -> Result<()> {
         if self.alg == expected {
-            return Ok(());
+            return Error::check_epoch("session key epoch", self.epoch);
         }
         if self.alg != ALG_HPKE_X25519 && self.alg != ALG_STRUCTURE {
             return Err(Error::Unsupported { what: "session key alg", found: self.alg.into() });

@@ -9,10 +9,12 @@ use chunker::blocks::{BlockParams, Cut, Recut, RecutEntry, Scratch, cut_segment}
 use chunker::{BlockKeys, chunk_id};
 use repo_format::compress::Compressor;
 use repo_format::kdf::Secret;
+use repo_format::limits::SESSION_RECORD_COUNT_MAX;
 use repo_format::map::{EncodedPage, LeafEntry, PageKey};
 use repo_format::record::{PlainRecord, RecordKey, RecordType, SessionKey};
 use repo_format::{Id, KeyId};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Seals the records of one session. Shared by all CPU threads.
@@ -29,6 +31,24 @@ pub(super) struct Sealer {
     /// Count and claim, but seal nothing.
     dry_run: bool,
     tools: Mutex<Vec<Tools>>,
+    sealed: SealedCount,
+}
+
+/// Records sealed under the keys of this session.
+#[derive(Default)]
+struct SealedCount(AtomicU64);
+
+impl SealedCount {
+    /// Refuses one more than random nonces allow; what was stored so far is found again by the next session.
+    fn one_more(&self) -> Result<()> {
+        if self.0.fetch_add(1, Ordering::Relaxed) < SESSION_RECORD_COUNT_MAX {
+            return Ok(());
+        }
+        let what = format!(
+            "{SESSION_RECORD_COUNT_MAX} records stored, as many as one session may; run the backup again"
+        );
+        Err(Error::Usage { what })
+    }
 }
 
 /// Contexts and buffers of one thread at work, used again and again.
@@ -85,6 +105,7 @@ impl Sealer {
             env: repository.env().clone(),
             dry_run,
             tools: Mutex::default(),
+            sealed: SealedCount::default(),
         })
     }
 
@@ -277,11 +298,24 @@ impl Sealer {
         if self.dry_run {
             return Ok(());
         }
+        self.sealed.one_more()?;
         let nonce = self.env.random()?;
         let sealed = key
             .seal(compressor, plain, self.level.zstd(), nonce, &mut batch.bytes)
             .named("sealing a record")?;
         batch.rows.push(sealed.row(plain.record_type, 0, plain.id));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_key_seals_only_so_many_records() {
+        let count = SealedCount(AtomicU64::new(SESSION_RECORD_COUNT_MAX - 1));
+        assert!(count.one_more().is_ok());
+        assert!(count.one_more().is_err());
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Check;
 use super::objects::Finals;
-use super::report::is_damage;
 use crate::error::Named;
 use crate::reader::Reader;
 use crate::{Error, Result};
@@ -32,7 +31,7 @@ pub(super) async fn check(
         }
         match parse(reader, snapshot.sid, &root).await {
             Ok(()) => drop(done.insert(root.root)),
-            Err(error) if is_damage(&error) => {
+            Err(error) if error.is_bad_copy() => {
                 let object = named_object(&error);
                 let finding = check.findings.add_error(object, "damaged", error)?;
                 check.findings.hurt(finding, snapshot.sid);

@@ -1,7 +1,6 @@
 //! The chain of configs: dense, signed, each naming the one before.
 
 use super::Check;
-use super::report::is_damage;
 use crate::Result;
 use crate::open::{config_numbers, open_config};
 use repo_format::layout::ObjectName;
@@ -35,7 +34,7 @@ pub(super) async fn check(check: &mut Check<'_>) -> Result<()> {
         let object = match store.get(&name).await {
             Ok(Some(object)) => object,
             Ok(None) => continue,
-            Err(error) if is_damage(&error) => {
+            Err(error) if error.is_bad_copy() => {
                 let finding = check.findings.add_error(name, KIND, error)?;
                 check.hurt_all.push(finding);
                 links.push(Link { n, hash: [0; 32], prev: None });

@@ -1,7 +1,6 @@
 //! Plans and sweeps: signed, dense where it counts, each naming the one before.
 
 use super::Check;
-use super::report::is_damage;
 use crate::error::Named;
 use crate::gc::{plan_of, sweep_of};
 use crate::{Repository, Result};
@@ -29,7 +28,7 @@ pub(super) async fn check(check: &mut Check<'_>) -> Result<()> {
             // removed since the listing: a newer one counts
             Ok(None) => continue,
             Ok(Some(object)) => object,
-            Err(error) if is_damage(&error) => Bytes::new(),
+            Err(error) if error.is_bad_copy() => Bytes::new(),
             Err(error) => return Err(error),
         };
         let prev = match open(check.repository, &name, &object) {

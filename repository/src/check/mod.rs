@@ -28,7 +28,7 @@ use crate::reader::Reader;
 use crate::{Error, Repository, Result};
 use objects::Finals;
 use repo_format::SnapshotId;
-use report::{Findings, is_damage};
+use report::Findings;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ async fn content_reader(
 /// The state of deletion; none where its newest records are damaged, which is reported elsewhere.
 async fn believed_view(repository: &Repository) -> Result<GcView> {
     match gc::view(repository).await {
-        Err(error) if is_damage(&error) => Ok(GcView::default()),
+        Err(error) if error.is_bad_copy() => Ok(GcView::default()),
         other => other,
     }
 }

@@ -1,7 +1,6 @@
 //! Key slots, markers, pending records and snapshots.
 
 use super::Check;
-use super::report::is_damage;
 use crate::error::Named;
 use crate::gc::GcView;
 use crate::snapshots::{open_final, open_snapshot};
@@ -98,7 +97,7 @@ pub(super) async fn read_finals(check: &mut Check<'_>, view: &GcView) -> Result<
             // deleted since the listing
             Ok(None) => continue,
             Ok(Some(object)) => open_snapshot(check.repository, sid, &object),
-            Err(error) if is_damage(&error) => Err(error),
+            Err(error) if error.is_bad_copy() => Err(error),
             Err(error) => return Err(error),
         };
         match read {

@@ -3,7 +3,7 @@
 use super::confidence::{Confidence, sample};
 use super::content::{Flaw, Indexed, Scope, Whole, compare};
 use super::objects::Finals;
-use super::report::{describe, is_damage};
+use super::report::describe;
 use super::runs::{IdItem, Runs, bucket_of, entry_of, of_packs};
 use super::{Check, ReadData};
 use crate::gc::GcView;
@@ -390,7 +390,7 @@ async fn look(repository: &Repository, job: &Job, whole: bool, foreign_domains: 
             let expected = format!("a pack of {} bytes", job.len);
             return Ok(vec![Flaw::of_pack("missing", ("no object".to_owned(), expected))]);
         }
-        Err(error) if is_damage(&error) => return Ok(vec![Flaw::of_pack("damaged", describe(error)?)]),
+        Err(error) if error.is_bad_copy() => return Ok(vec![Flaw::of_pack("damaged", describe(error)?)]),
         Err(error) => return Err(error),
     };
     let (repository, job) = (repository.clone(), job.clone());

@@ -2,7 +2,7 @@
 
 use super::confidence::Confidence;
 use crate::{Error, Result};
-use repo_format::{Error as FormatError, SnapshotId};
+use repo_format::{Error as FormatError, ErrorKind as FormatKind, SnapshotId};
 
 /// More findings than this are not listed.
 const FINDING_COUNT_MAX: usize = 10_000;
@@ -102,11 +102,6 @@ impl Findings {
     }
 }
 
-/// True for errors that say something of stored bytes, not of the way to them.
-pub(super) fn is_damage(error: &Error) -> bool {
-    matches!(error, Error::Format { .. } | Error::Damage { .. })
-}
-
 /// Found and expected of a damage; any other error is given back.
 pub(super) fn describe(error: Error) -> Result<(String, String)> {
     match error {
@@ -123,6 +118,10 @@ pub(super) fn describe_format(error: &FormatError) -> (String, String) {
         FormatError::WrongKey { what } => {
             (format!("{what} under a key that is not this repository's"), AS_WRITTEN.to_owned())
         }
+        other if other.kind() == FormatKind::Unsupported => (
+            other.to_string(),
+            "what this version knows: the bytes are whole, a newer orlop may read them".into(),
+        ),
         other => (other.to_string(), AS_WRITTEN.to_owned()),
     }
 }
@@ -138,7 +137,7 @@ mod tests {
         assert_eq!(findings.add_error("x", "damaged", Error::damage("x", "is gone")).ok(), Some(0));
         let source = FormatError::Unexpected { what: "class", found: "1".into(), expected: "2".into() };
         let error = Error::Format { object: "y".into(), source };
-        assert!(is_damage(&error));
+        assert!(error.is_bad_copy());
         assert_eq!(describe(error).ok(), Some(("class 1".into(), "2".into())));
     }
 

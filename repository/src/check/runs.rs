@@ -1,7 +1,6 @@
 //! Index runs: read whole, every bit of them, one at a time.
 
 use super::Check;
-use super::report::is_damage;
 use crate::error::Named;
 use crate::gc::GcView;
 use crate::index::{Entry, OpenRun, PackInfo, RunFile, list_runs};
@@ -214,7 +213,7 @@ async fn read_one(check: &mut Check<'_>, file: &RunFile) -> Result<Read> {
             Ok(Read::Damaged(check.findings.add(name, "damaged", found, expected)))
         }
         Ok(run) => Ok(Read::Run(run.map(Box::new))),
-        Err(error) if is_damage(&error) => {
+        Err(error) if error.is_bad_copy() => {
             Ok(Read::Damaged(check.findings.add_error(name, "damaged", error)?))
         }
         Err(error) => Err(error),

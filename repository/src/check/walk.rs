@@ -3,7 +3,6 @@
 use super::Check;
 use super::objects::Finals;
 use super::packs::{Damage, Inventory, Reach};
-use super::report::is_damage;
 use crate::error::Named;
 use crate::index::Index;
 use crate::reader::Reader;
@@ -158,7 +157,7 @@ impl Walker<'_, '_> {
 
     /// A page could not be read, or is none of its place.
     fn page_failed(&mut self, sid: SnapshotId, id: &Id, error: Error) -> Result<()> {
-        if !is_damage(&error) {
+        if !error.is_bad_copy() {
             return Err(error);
         }
         let index = self.pages;

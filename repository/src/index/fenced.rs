@@ -2,6 +2,7 @@
 
 use super::RunFile;
 use super::load::Found;
+use super::open::check_len;
 use crate::cache::LocalCopy;
 use crate::error::Named;
 use crate::{Error, Repository, Result};
@@ -209,6 +210,7 @@ fn covering(fences: &[Fence], id: &[u8; 16]) -> Range<usize> {
 /// Opens what lies behind the entries of a run.
 fn open(repository: &Repository, file: &RunFile, copy: LocalCopy, tail: &Bytes) -> Result<Tail> {
     let name = file.name();
+    check_len(&name, file.len)?;
     let context = repository.pack_context(PackClass::Index, &file.pack_id);
     let trailer = match open_trailer(&context, tail, file.len) {
         Ok(OpenTrailer::Done(trailer, _)) => trailer,

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use repo_format::compress::Decompressor;
 use repo_format::index::{ENTRIES_PER_BLOCK, Entry, PackRow, Run, RunBlocks, RunHead, next_filter_part};
 use repo_format::layout::ObjectName;
-use repo_format::limits::FILTER_PART_ID_COUNT_MAX;
+use repo_format::limits::{FILTER_PART_ID_COUNT_MAX, RUN_LEN_MAX};
 use repo_format::pack::{OpenTrailer, PackClass, Trailer, open_trailer, scrub};
 use repo_format::record::{RecordKey, RecordType};
-use repo_format::{ErrorKind as FormatKind, Id};
+use repo_format::{Error as FormatError, ErrorKind as FormatKind, Id};
 
 /// Entries read at a time while a filter is checked.
 const FILTER_ENTRIES: usize = FILTER_PART_ID_COUNT_MAX;
@@ -36,11 +36,18 @@ struct Sealed {
     plain: Vec<u8>,
 }
 
+/// Refuses what is longer than any run.
+pub(super) fn check_len(name: &ObjectName, found: u64) -> Result<()> {
+    let refused = FormatError::TooLarge { what: "index run", found, limit: RUN_LEN_MAX };
+    if found > RUN_LEN_MAX { Err(refused).named(name) } else { Ok(()) }
+}
+
 impl OpenRun {
     /// Opens a run that was read; nothing if it is another domain's.
     pub(crate) fn open(repository: &Repository, file: &RunFile, object: &Bytes) -> Result<Option<Self>> {
         let name = file.name();
         let repo_id = repository.repo_id();
+        check_len(&name, object.len() as u64)?;
         let context = repository.pack_context(PackClass::Index, &file.pack_id);
         let trailer = match open_trailer(&context, object, object.len() as u64) {
             Ok(OpenTrailer::Done(trailer, _)) => trailer,

@@ -5,8 +5,8 @@ use super::candidates::Candidate;
 use super::pieces::PIECES_AT_ONCE;
 use super::run_set::RunSet;
 use super::{Entry, PackInfo};
+use crate::Result;
 use crate::reader::read_trailer_near;
-use crate::{ErrorKind, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::index::Entry as BlockEntry;
 use repo_format::pack::PackClass;
@@ -191,7 +191,7 @@ impl RunSet {
                     let ids = trailer.rows().iter().map(|row| row.id.short()).collect();
                     self.near().add(number, ids);
                 }
-                Err(error) if error.kind() == ErrorKind::Damage => {}
+                Err(error) if error.is_bad_copy() => {}
                 Err(error) => return Err(error),
             }
         }

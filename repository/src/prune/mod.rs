@@ -149,7 +149,7 @@ pub async fn prune(
     options: PruneOptions,
     progress: &Arc<Progress>,
 ) -> Result<PruneReport> {
-    repository.require_writable()?;
+    repository.require_deletable()?;
     if !repository.role().can_delete() {
         return Err(repository.role_error("prune", "prune or owner"));
     }

@@ -10,7 +10,6 @@ use super::report::{BadRecord, Remedy};
 use crate::error::Named;
 use crate::gc::{plan_of, sweep_of, wait_delta};
 use crate::store::Put;
-use crate::vfs::is_damage;
 use crate::{Error, ErrorKind, Repository, Result};
 use repo_format::config::StoreMode;
 use repo_format::gc_record::{Plan, Sweep};
@@ -91,7 +90,7 @@ async fn get<T>(repository: &Repository, name: ObjectName, open: Open<T>) -> Res
     let object = match repository.store().get(&name).await {
         Ok(Some(object)) => object,
         Ok(None) => return Ok(None),
-        Err(error) if is_damage(&error) => return Ok(None),
+        Err(error) if error.is_damage() => return Ok(None),
         Err(error) => return Err(error),
     };
     let body = match open(repository, &name, &object) {

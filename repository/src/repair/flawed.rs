@@ -3,7 +3,6 @@
 
 use crate::check::{Remains, remains};
 use crate::index::PackInfo;
-use crate::vfs::is_damage;
 use crate::{Repository, Result};
 use bytes::Bytes;
 use repo_format::layout::ObjectName;
@@ -67,7 +66,7 @@ async fn read(
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(None),
         // the medium gives a part back at best: which records, a restore finds out
-        Err(error) if is_damage(&error) => return Ok(None),
+        Err(error) if error.is_damage() => return Ok(None),
         Err(error) => return Err(error),
     };
     let (worker, whole) = (repository.clone(), bytes.clone());

@@ -3,7 +3,7 @@
 
 use crate::reader::Reader;
 use crate::snapshots::{self, SnapshotEntry};
-use crate::vfs::{self, Extent, MapWalker, is_damage};
+use crate::vfs::{self, Extent, MapWalker};
 use crate::{Repository, Result};
 use repo_format::snapshot::{CatalogueRoot, Volume};
 use repo_format::{Id, SnapshotId};
@@ -131,7 +131,7 @@ impl Foreign {
 }
 
 fn unless_damage<T>(error: crate::Error) -> Result<Option<T>> {
-    if is_damage(&error) { Ok(None) } else { Err(error) }
+    if error.is_bad_copy() { Ok(None) } else { Err(error) }
 }
 
 fn holder<'a>(entry: &'a SnapshotEntry, stream: &Stream) -> Option<Holder<'a>> {

@@ -5,7 +5,6 @@ use super::packs::{Depth, Found, Job, Known, has_foreign_domains, look};
 use crate::error::Named;
 use crate::gc::{GcView, wait_delta};
 use crate::index::{Entry, Index, PackInfo, RunFile, list_runs, open_run};
-use crate::vfs::is_damage;
 use crate::{Error, Repository, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::PackId;
@@ -264,7 +263,7 @@ pub(super) async fn read_whole(repository: &Repository, file: &RunFile) -> Resul
     let object = match repository.store().get(&file.name()).await {
         Ok(Some(object)) => object,
         Ok(None) => return Ok(Read::Gone),
-        Err(error) if is_damage(&error) => return Ok(Read::Damaged),
+        Err(error) if error.is_damage() => return Ok(Read::Damaged),
         Err(error) => return Err(error),
     };
     let (worker, file) = (repository.clone(), file.clone());
@@ -276,7 +275,7 @@ pub(super) async fn read_whole(repository: &Repository, file: &RunFile) -> Resul
         Ok(Some(run)) => Ok(Read::Run(run)),
         Ok(None) if has_foreign_domains(repository) => Ok(Read::Foreign),
         Ok(None) => Ok(Read::Damaged),
-        Err(error) if is_damage(&error) => Ok(Read::Damaged),
+        Err(error) if error.is_damage() => Ok(Read::Damaged),
         Err(error) => Err(error),
     }
 }

@@ -4,7 +4,6 @@ use super::report::PlannedMark;
 use super::walk;
 use crate::error::Named;
 use crate::store::Put;
-use crate::vfs::is_damage;
 use crate::{Error, Repository, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::SnapshotId;
@@ -79,7 +78,7 @@ pub(super) async fn read(repository: &Repository) -> Result<Marks> {
                 }
             }
             Ok(None) => {}
-            Err(error) if is_damage(&error) => marks.problems.push((ObjectName::Damage { sid, n }, error)),
+            Err(error) if error.is_damage() => marks.problems.push((ObjectName::Damage { sid, n }, error)),
             Err(error) => return Err(error),
         }
     }

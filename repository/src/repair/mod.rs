@@ -35,7 +35,6 @@ use crate::gc::{self, GcView};
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::snapshots::{self, SnapshotEntry};
-use crate::vfs::is_damage;
 use crate::{Error, Repository, Result};
 use foreign::Foreign;
 use ground::Ground;
@@ -87,7 +86,7 @@ pub async fn repair_from(
     progress: &Arc<Progress>,
 ) -> Result<RepairReport> {
     if !options.dry_run {
-        repository.require_writable()?;
+        repository.require_deletable()?;
         if !repository.role().can_delete() {
             return Err(repository.role_error("repair", "prune or owner"));
         }
@@ -144,7 +143,7 @@ impl Repair<'_> {
         self.progress.phase("reading the index");
         let state = match gc::state(self.repository).await {
             Ok(state) => state,
-            Err(error) if is_damage(&error) => return self.mend_chain(error).await,
+            Err(error) if error.is_damage() => return self.mend_chain(error).await,
             Err(error) => return Err(error),
         };
         let seen = self.look(&state).await?;

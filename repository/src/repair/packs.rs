@@ -3,7 +3,6 @@
 use super::flawed::{Flawed, can_tell, look_whole};
 use crate::index::Index;
 use crate::reader::{open_tail, read_trailer};
-use crate::vfs::is_damage;
 use crate::{Error, ErrorKind, Repository, Result};
 use repo_format::PackId;
 use repo_format::layout::ObjectName;
@@ -76,8 +75,8 @@ async fn look_at_trailer(repository: &Repository, known: &Known, job: &Job) -> R
             Ok(trailer) if known.agrees(number, &trailer) => return Ok(Found::Known),
             Ok(trailer) if job.len.is_some() => return Ok(Found::Trailer(trailer)),
             Ok(_) => return Ok(Found::Known),
-            Err(error) if is_damage(&error) && job.len.is_none() => return Ok(Found::Lost(detail(&error))),
-            Err(error) if is_damage(&error) => {}
+            Err(error) if error.is_damage() && job.len.is_none() => return Ok(Found::Lost(detail(&error))),
+            Err(error) if error.is_damage() => {}
             Err(error) => return Err(error),
         }
     }
@@ -88,7 +87,7 @@ async fn look_at_trailer(repository: &Repository, known: &Known, job: &Job) -> R
         Err(error) if error.kind() == ErrorKind::WrongKey && has_foreign_domains(repository) => {
             Ok(if info.is_none() { Found::Nobodys } else { Found::Lost(detail(&error)) })
         }
-        Err(error) if is_damage(&error) => {
+        Err(error) if error.is_damage() => {
             let is_there = repository.store().head(&job.name).await?.is_some();
             // deleted since it was listed, and nobody misses it
             Ok(if is_there || info.is_some() { Found::Lost(detail(&error)) } else { Found::Nobodys })

@@ -8,7 +8,6 @@ use crate::gc::{GcState, plan_of, sweep_of, wait_delta};
 use crate::inspect::open_pending;
 use crate::prune::end_session;
 use crate::snapshots::{open_marker, open_snapshot};
-use crate::vfs::is_damage;
 use crate::{Error, ErrorKind, Repository, Result};
 use repo_format::SnapshotId;
 use repo_format::config::StoreMode;
@@ -58,7 +57,7 @@ async fn open(repository: &Repository, name: &ObjectName) -> Result<Option<Error
     let object = match repository.store().get(name).await {
         Ok(None) => return Ok(None),
         Ok(Some(object)) => object,
-        Err(error) if is_damage(&error) => return Ok(Some(error)),
+        Err(error) if error.is_damage() => return Ok(Some(error)),
         Err(error) => return Err(error),
     };
     let opened = match name {
@@ -73,7 +72,7 @@ async fn open(repository: &Repository, name: &ObjectName) -> Result<Option<Error
     match opened {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == ErrorKind::WrongKey && has_foreign_domains(repository) => Ok(None),
-        Err(error) if is_damage(&error) => Ok(Some(error)),
+        Err(error) if error.is_damage() => Ok(Some(error)),
         Err(error) => Err(error),
     }
 }

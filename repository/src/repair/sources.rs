@@ -6,7 +6,6 @@ use super::packs::TAIL_GUESS_LEN;
 use super::report::Origin;
 use crate::index::{Entry, Index, PackInfo};
 use crate::reader::{Reader, open_tail};
-use crate::vfs::is_damage;
 use crate::{Error, ErrorKind, Repository, Result};
 use futures::stream::{StreamExt, iter};
 use repo_format::PackId;
@@ -78,7 +77,7 @@ async fn by_trailers(repository: &Repository, listed: &[(ObjectName, u64)]) -> R
         let trailer = match trailer {
             Ok(trailer) => trailer,
             // deleted meanwhile, damaged, or another domain's
-            Err(error) if is_damage(&error) || error.kind() == ErrorKind::WrongKey => continue,
+            Err(error) if error.is_bad_copy() || error.kind() == ErrorKind::WrongKey => continue,
             Err(error) => return Err(error),
         };
         let number = u32::try_from(packs.len()).map_err(|_| Error::internal("more packs than fit"))?;

@@ -4,7 +4,7 @@ use super::ground::{Ground, Lost};
 use super::marks::lost_volume;
 use super::recut::Piece;
 use crate::error::Named;
-use crate::vfs::{Catalogue, is_damage};
+use crate::vfs::Catalogue;
 use crate::{Error, Result};
 use repo_format::gc_record::LostVolume;
 use repo_format::layout::ObjectName;
@@ -126,7 +126,7 @@ impl Walker<'_> {
         for reader in [self.ground.reader].into_iter().chain(beyond) {
             match Catalogue::open(reader, snapshot).await {
                 Ok(catalogue) => return Ok(Some(catalogue)),
-                Err(error) if is_damage(&error) => {}
+                Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -269,7 +269,7 @@ impl Walker<'_> {
 
 /// Numbers of records that are damaged or missing everywhere.
 fn numbers(failures: Vec<(usize, Error)>) -> Result<Vec<usize>> {
-    failures.into_iter().map(|(n, error)| if is_damage(&error) { Ok(n) } else { Err(error) }).collect()
+    failures.into_iter().map(|(n, error)| if error.is_damage() { Ok(n) } else { Err(error) }).collect()
 }
 
 /// Keeps what is listed within the limit of a mark: a volume with too many ranges is one from its

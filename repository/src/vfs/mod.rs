@@ -24,7 +24,7 @@ const READ_LEN: u64 = 8 << 20;
 pub async fn reader(repository: &Repository) -> Result<(Reader, Vec<Error>)> {
     let (view, mut problems) = match gc::view(repository).await {
         Ok(view) => (view, Vec::new()),
-        Err(error) if is_damage(&error) => (GcView::default(), vec![error]),
+        Err(error) if error.is_bad_copy() => (GcView::default(), vec![error]),
         Err(error) => return Err(error),
     };
     let (reader, damaged) = reader_as_of(repository, &view).await?;
@@ -55,7 +55,7 @@ pub async fn contents(repository: &Repository) -> Result<Contents> {
     // the state of deletion before the index, as always
     let (view, read) = match gc::view(repository).await {
         Ok(view) => (view.clone(), Ok(view)),
-        Err(error) if is_damage(&error) => (GcView::default(), Err(error)),
+        Err(error) if error.is_bad_copy() => (GcView::default(), Err(error)),
         Err(error) => return Err(error),
     };
     let list = snapshots::list_as_of(repository, async { read });
@@ -71,7 +71,7 @@ pub(crate) async fn read_all(reader: &Reader, ids: &[Id]) -> Result<Vec<Vec<u8>>
     let Some((_, first)) = failures.first() else {
         return Ok(found.into_iter().map(Option::unwrap_or_default).collect());
     };
-    if !is_damage(first) {
+    if !first.is_bad_copy() {
         return Err(failures.into_iter().next().map_or_else(lost, |(_, error)| error));
     }
     let (fresh, mut problems) = fresh_reader(reader.repository().clone()).await?;
@@ -120,7 +120,7 @@ pub(crate) async fn read_there(
 }
 
 fn only_damage(errors: Vec<Error>) -> Result<()> {
-    errors.into_iter().find(|error| !is_damage(error)).map_or(Ok(()), Err)
+    errors.into_iter().find(|error| !error.is_bad_copy()).map_or(Ok(()), Err)
 }
 
 /// [`reader`], as a future that can be sent whatever it borrows inside.
@@ -133,15 +133,9 @@ fn lost() -> Error {
 }
 
 /// Bytes that are not what was written. A pack that the domain's own index names and that its key
-/// does not open is damaged, whatever kind of error that is elsewhere.
-pub(crate) fn is_damage(error: &Error) -> bool {
-    // a flipped version or class byte is damage, too, where the pack is known
-    matches!(error, Error::Format { .. } | Error::Damage { .. })
-}
-
 /// Says whose record it was that is damaged.
 pub(crate) fn within(whose: &str, error: Error) -> Error {
-    if !is_damage(&error) {
+    if !error.is_bad_copy() {
         return error;
     }
     match error {
