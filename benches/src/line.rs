@@ -5,6 +5,7 @@
 //! Not modelled: TLS handshakes, slow start, losses, and the limit that a receive window puts on one connection.
 //! Threads, not tasks: they wake within some 0.1 ms, and tokio's timer only ticks every millisecond.
 //! Bytes under way lie in pipes (splice): the proxy never copies them, as it shares the processors with what it times.
+//! So they have a limit, far above these lines': some 64 MiB of a direction; then the sender waits for the receiver.
 
 mod pipes;
 
