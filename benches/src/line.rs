@@ -4,18 +4,23 @@
 //! connections share one bandwidth for each direction. A new connection waits one round trip before its first byte.
 //! Not modelled: TLS handshakes, slow start, losses, and the limit that a receive window puts on one connection.
 //! Threads, not tasks: they wake within some 0.1 ms, and tokio's timer only ticks every millisecond.
+//! Bytes under way lie in pipes (splice): the proxy never copies them, as it shares the processors with what it times.
+//! So they have a limit, far above these lines': some 64 MiB of a direction; then the sender waits for the receiver.
 
-use anyhow::{Context, Result};
-use std::io::{Read, Write};
+mod pipes;
+
+use anyhow::{Context, Result, ensure};
+use pipes::{Part, Pipe, Pipes};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What the line carries in this time is handed on at once...
-const PART_TIME: Duration = Duration::from_micros(500);
+const PART_TIME: Duration = Duration::from_millis(1);
 /// ...within these bounds: each part costs the machine two wakes, whatever its length.
 const PART_LEN_MIN: usize = 16 << 10;
 const PART_LEN_MAX: usize = 256 << 10;
@@ -64,11 +69,18 @@ struct Direction {
     /// When the line has sent all that was handed to it.
     free_at: Mutex<Instant>,
     bytes: AtomicU64,
+    /// Of all connections.
+    pipes: AtomicUsize,
 }
 
 impl Direction {
     fn new(bits_per_s: u64) -> Self {
-        Direction { bits_per_s, free_at: Mutex::new(Instant::now()), bytes: AtomicU64::new(0) }
+        Direction {
+            bits_per_s,
+            free_at: Mutex::new(Instant::now()),
+            bytes: AtomicU64::new(0),
+            pipes: AtomicUsize::new(0),
+        }
     }
 
     /// Takes the line for `len` bytes: when the last of them has left.
@@ -106,6 +118,7 @@ impl LineProxy {
         let upstream = upstream.parse().with_context(|| format!("{upstream}: no socket address"))?;
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
+        probe(&listener, address).context("the line needs splice(2) between sockets and pipes")?;
         let shared = Arc::new(Shared {
             upstream,
             line,
@@ -195,36 +208,72 @@ fn trace(shared: &Shared, number: u64, mark: &str, bytes: &[u8]) {
     println!("  {:8.1} ms #{number} {mark} {}", start.elapsed().as_secs_f64() * 1e3, first.escape_ascii());
 }
 
+/// Fails where the kernel cannot splice.
+fn probe(listener: &TcpListener, address: SocketAddr) -> Result<()> {
+    let mut near = TcpStream::connect(address)?;
+    let (far, _) = listener.accept()?;
+    near.write_all(b"?")?;
+    let pipe = Pipe::new()?;
+    far.peek(&mut [0])?;
+    ensure!(pipe.fill(&far, 1)? == Some(1), "no byte came");
+    Ok(pipe.drain(&far, 1)?)
+}
+
 /// Carries one direction of a connection to its end, bytes and end both late.
 fn carry(from: &TcpStream, to: &TcpStream, direction: &Direction, line: Line, mut saw: impl FnMut(&[u8])) {
     let (sender, receiver) = channel();
+    let (done, drained) = channel();
+    let mut pipes = Pipes::new(&direction.pipes, drained);
     std::thread::scope(|scope| {
-        scope.spawn(move || deliver(to, &receiver));
-        let mut part = vec![0; line.part_len()];
-        while let Ok(len @ 1..) = (&mut &*from).read(&mut part) {
-            let Some(bytes) = part.get(..len) else { break };
-            saw(bytes);
-            let left_at = direction.send(len, Instant::now());
-            if sender.send((left_at + line.round_trip / 2, bytes.to_vec())).is_err() {
+        scope.spawn(move || deliver(to, &receiver, &done));
+        // waits for bytes, for a pipe is locked while it waits itself; and shows enough of them for a trace
+        let mut first = [0; 256];
+        while let Ok(seen @ 1..) = from.peek(&mut first) {
+            saw(first.get(..seen).unwrap_or_default());
+            let part = match pipes.take(from, line) {
+                Ok(part) => part,
+                Err(error) => {
+                    report(&error);
+                    break;
+                }
+            };
+            let left_at = direction.send(part.1, Instant::now());
+            if sender.send((left_at + line.round_trip / 2, Some(part))).is_err() {
                 break;
             }
             // a full queue holds the sender back, as a socket does
             sleep_until(left_at.checked_sub(QUEUE_TIME).unwrap_or(left_at));
         }
-        let _ = sender.send((Instant::now() + line.round_trip / 2, Vec::new()));
+        let _ = sender.send((Instant::now() + line.round_trip / 2, None));
         drop(sender);
     });
 }
 
-/// Hands on what has arrived; no bytes are the end.
-fn deliver(mut to: &TcpStream, parts: &Receiver<(Instant, Vec<u8>)>) {
-    for (arrives_at, bytes) in parts {
+/// Hands on what has arrived; no part is the end. Pipes go back when the next one begins.
+fn deliver(to: &TcpStream, parts: &Receiver<(Instant, Option<Part>)>, drained: &Sender<Arc<Pipe>>) {
+    let mut last: Option<Arc<Pipe>> = None;
+    for (arrives_at, part) in parts {
         sleep_until(arrives_at);
-        if bytes.is_empty() || to.write_all(&bytes).is_err() {
+        let Some((pipe, len)) = part else { break };
+        if let Err(error) = pipe.drain(to, len) {
+            report(&error);
             break;
+        }
+        if let Some(before) = last.replace(Arc::clone(&pipe))
+            && !Arc::ptr_eq(&before, &pipe)
+        {
+            let _ = drained.send(before);
         }
     }
     let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Says why a connection ends, unless a side hung up.
+fn report(error: &std::io::Error) {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    if !matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected) {
+        eprintln!("line: a connection ends: {error}");
+    }
 }
 
 fn sleep_until(time: Instant) {
@@ -234,6 +283,7 @@ fn sleep_until(time: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn bytes_share_the_bandwidth_one_after_the_other() {
@@ -271,5 +321,43 @@ mod tests {
         assert_eq!(proxy.traffic(), Traffic { up: 8, down: 12, requests: 2, connections: 1 });
         assert_eq!(client.read(&mut answer).unwrap(), 0);
         server.join().unwrap();
+    }
+
+    /// `len` bytes, of which none is like its neighbours at other pages' ends.
+    fn bytes(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at % 251) as u8 ^ (at >> 12) as u8).collect()
+    }
+
+    /// The line to a server that reads nothing before `held` of the bytes are written.
+    fn bytes_arrive_as_sent(line: Line, len: usize, held: usize) {
+        let upstream = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = LineProxy::start(&upstream.local_addr().unwrap().to_string(), line, false).unwrap();
+        let mut client = TcpStream::connect(proxy.address).unwrap();
+        let (mut server, _) = upstream.accept().unwrap();
+        let sent = bytes(len);
+        let (go, ready) = channel();
+        let reading = std::thread::spawn(move || {
+            ready.recv().unwrap();
+            let mut all = Vec::new();
+            server.read_to_end(&mut all).unwrap();
+            all
+        });
+        let (first, rest) = sent.split_at(held);
+        // 1001 bytes: many parts are short
+        first.chunks(1001).for_each(|chunk| client.write_all(chunk).unwrap());
+        go.send(()).unwrap();
+        client.write_all(rest).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(reading.join().unwrap() == sent, "other bytes");
+        assert_eq!(proxy.traffic(), Traffic { up: len as u64, down: 0, requests: 1, connections: 1 });
+    }
+
+    #[test]
+    fn bytes_arrive_as_sent_however_late_they_are_read() {
+        for round_trip in [Duration::ZERO, Duration::from_millis(20)] {
+            // more than all pipes hold
+            bytes_arrive_as_sent(Line { round_trip, bits_per_s: 90_000_000_000 }, 80 << 20, 0);
+            bytes_arrive_as_sent(Line { round_trip, bits_per_s: 1_000_000_000 }, 4 << 20, 2 << 20);
+        }
     }
 }
