@@ -1,7 +1,7 @@
 //! One fetch: read a range of a pack; then open its records and write them.
 
 use super::plan::Piece;
-use super::target::Target;
+use super::target::{DIRECT_ALIGNMENT, Target};
 use crate::reader::{Fetch, Reader, slice};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -109,6 +109,7 @@ fn open_records(
     tools: &mut Tools,
 ) -> Result<Vec<usize>> {
     let mut failed = Vec::new();
+    begin_aligned(&mut tools.all, pieces, fetch);
     for (n, location) in &fetch.records {
         let Some(piece) = pieces.get(*n) else { continue };
         let sealed = slice(bytes, &fetch.range, location)?;
@@ -128,6 +129,17 @@ fn open_records(
         }
     }
     Ok(failed)
+}
+
+/// Room for all records of a fetch, from an address on that [`Target::write`] can write from past the page cache.
+fn begin_aligned(all: &mut Vec<u8>, pieces: &[Piece], fetch: &Fetch) {
+    let lens = fetch.records.iter().filter_map(|(n, _)| pieces.get(*n)).map(|piece| piece.len);
+    let plain_len = usize::try_from(lens.sum::<u64>()).unwrap_or_default();
+    all.clear();
+    // nothing is moved afterwards
+    all.reserve(plain_len.saturating_add(DIRECT_ALIGNMENT));
+    let start = all.as_ptr().addr();
+    all.resize(start.next_multiple_of(DIRECT_ALIGNMENT) - start, 0);
 }
 
 /// Notes a write; one that goes on where the last one ends becomes part of it.

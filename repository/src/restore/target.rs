@@ -5,17 +5,24 @@ use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Zeros written at once.
 const ZEROS_LEN: usize = 1 << 20;
+/// What offset, address and length of a write past the page cache are multiples of.
+pub(super) const DIRECT_ALIGNMENT: usize = 4096;
+/// Shorter writes go through the page cache, which gathers them.
+const DIRECT_LEN_MIN: usize = 256 << 10;
 
 /// A file or a device that is being written.
 #[derive(Clone)]
 pub(super) struct Target {
     file: Arc<File>,
+    /// The same, written past the page cache, where the system has that.
+    direct: Option<Arc<File>>,
     path: Arc<PathBuf>,
     device: bool,
 }
@@ -75,7 +82,8 @@ impl Target {
     }
 
     fn new(file: File, path: &Path, device: bool) -> Self {
-        Target { file: Arc::new(file), path: Arc::new(path.to_owned()), device }
+        let direct = open_direct(&file).map(Arc::new);
+        Target { file: Arc::new(file), direct, path: Arc::new(path.to_owned()), device }
     }
 
     fn create(path: &Path, len: u64) -> Result<(Self, Option<Created>)> {
@@ -168,10 +176,30 @@ impl Target {
     }
 
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_all_at(bytes, offset);
+        let written = self.write_direct(offset, bytes).and_then(|written| {
+            let rest = bytes.get(written..).unwrap_or_default();
+            self.file.write_all_at(rest, offset.saturating_add(written as u64))
+        });
         written.map_err(|error| {
             self.error(format!("writing {} bytes at offset {offset} failed", bytes.len()), error)
         })
+    }
+
+    /// Writes what may go past the page cache, from the first byte on, and says how much that was.
+    fn write_direct(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let Some(direct) = &self.direct else { return Ok(0) };
+        let aligned = offset.is_multiple_of(DIRECT_ALIGNMENT as u64)
+            && bytes.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT);
+        let len = bytes.len() / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT;
+        if !aligned || len < DIRECT_LEN_MIN {
+            return Ok(0);
+        }
+        match direct.write_all_at(bytes.get(..len).unwrap_or_default(), offset) {
+            Ok(()) => Ok(len),
+            // some file systems take the flag and refuse the writes
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes zeros.
@@ -219,6 +247,14 @@ impl Target {
     }
 }
 
+/// A second handle of what is open, for writes past the page cache; by the handle, not by the path, so that it is the
+/// same file, and a device that is open exclusively can be had.
+fn open_direct(file: &File) -> Option<File> {
+    let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().write(true).custom_flags(flags).open(path).ok()
+}
+
 fn target_error(path: &Path, what: &str, source: io::Error) -> Error {
     Error::Target { target: path.display().to_string(), what: what.to_owned(), source }
 }
@@ -247,6 +283,37 @@ mod tests {
         let (_, created) = Target::open(&path, 1, false).unwrap();
         created.unwrap().keep();
         assert!(path.exists());
+    }
+
+    #[test]
+    fn long_writes_pass_by_the_page_cache_and_say_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let (target, _created) = Target::open(&path, 3 << 20, false).unwrap();
+        let mut bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        let start = bytes.as_ptr().addr().next_multiple_of(DIRECT_ALIGNMENT) - bytes.as_ptr().addr();
+        let aligned = &mut bytes[start..];
+        aligned[0] = 1;
+        let mut wanted = vec![0; 3 << 20];
+        // with a tail that is no whole block, beside the grid, and too short
+        for (offset, len) in [(8192, 1_000_001), (2_000_001, 700_000), (2_900_000, 5000)] {
+            target.write(offset, &aligned[..len]).unwrap();
+            wanted[offset as usize..offset as usize + len].copy_from_slice(&aligned[..len]);
+        }
+        let mut block = [0; DIRECT_ALIGNMENT];
+        let now = rustix::io::ReadWriteFlags::NOWAIT;
+        let at_hand = |offset, block: &mut [u8]| {
+            rustix::io::preadv2(&*target.file, &mut [io::IoSliceMut::new(block)], offset, now)
+        };
+        match target.write_direct(8192, &aligned[..1 << 20]) {
+            Ok(1_048_576) => assert_eq!(at_hand(8192, &mut block), Err(Errno::AGAIN)),
+            refused => {
+                let line = format!("SKIPPED: o_direct: {} does not have it: {refused:?}\n", path.display());
+                io::Write::write_all(&mut io::stderr().lock(), line.as_bytes()).unwrap();
+            }
+        }
+        wanted[8192..8192 + (1 << 20)].copy_from_slice(&aligned[..1 << 20]);
+        assert!(std::fs::read(&path).unwrap() == wanted);
     }
 
     #[test]
