@@ -5,7 +5,7 @@ pub(crate) use repository::repo_format::gc_record::LostVolume;
 pub(crate) use repository::repo_format::kdf::Secret;
 pub(crate) use repository::repo_format::keys::keyfile;
 pub(crate) use repository::repo_format::keys::slot::SlotKind;
-pub(crate) use repository::repo_format::limits::NAME_LEN_MAX;
+pub(crate) use repository::repo_format::limits::{FMT, NAME_LEN_MAX};
 pub(crate) use repository::repo_format::pack::{PackClass, Row, Trailer};
 pub(crate) use repository::repo_format::snapshot::{Chunker, Snapshot, SnapshotStatus, Volume, VolumeMode};
 pub(crate) use repository::repo_format::{Id, PackId, ProcessId, SlotId, SnapshotId};

@@ -66,7 +66,7 @@ pub fn pack_tail(class: PackClass, table: &[u8]) -> Vec<u8> {
     let trailer_len = (plain.len() + 24 + 32 + 16) as u32;
     let mut footer = vec![0; 32];
     footer.extend_from_slice(&trailer_len.to_le_bytes());
-    footer.extend_from_slice(&[0x01, 0x80, class as u8, 0, 0, 0, 0, 0]);
+    footer.extend_from_slice(&[0x01, 0x00, class as u8, 0, 0, 0, 0, 0]);
     let epoch = 0u16.to_le_bytes();
     let material: [&[u8]; 6] = [s_d.expose(), &epoch, &[class as u8], &PACK_REPO.0, &salt, &PACK.0];
     let okm = derive_committed("pack trailer", &material);

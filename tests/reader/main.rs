@@ -133,3 +133,44 @@ fn with_blocks() {
 fn with_fixed() {
     another_program_reads("fixed");
 }
+
+/// What version 1 of the format wrote, in both store modes, and past damage: what is whole comes back.
+#[test]
+fn golden_repositories() {
+    let Ok(python) = tools::find("reader") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/reader/orlop_reader.py");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1");
+    for name in ["many", "one", "damaged"] {
+        let json = std::fs::read(golden.join(format!("{name}.json"))).unwrap();
+        let expected: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let run = |args: &[&str]| {
+            let mut command = Command::new(&python);
+            command.arg(script).arg(golden.join(name)).arg("--key-file").arg(golden.join("owner.key"));
+            let output = command.args(args).current_dir(dir.path()).stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.success(), String::from_utf8(output.stdout).unwrap(), said)
+        };
+        let mut restored = 0;
+        for (id, content) in expected["snapshots"].as_object().unwrap() {
+            let damaged = content["damaged"].as_bool().unwrap();
+            for (volume, noted) in content["volumes"].as_object().unwrap() {
+                let (done, _, said) = run(&["restore", id, volume, "out"]);
+                assert_eq!(done, !damaged, "{volume} of {id}: {said}");
+                if done {
+                    let bytes = std::fs::read(dir.path().join("out")).unwrap();
+                    let found = format!("{} {}", bytes.len(), blake3::hash(&bytes));
+                    assert_eq!(found, noted.as_str().unwrap(), "{volume} of {id}");
+                    restored += 1;
+                }
+                let _ = std::fs::remove_file(dir.path().join("out"));
+            }
+            for (path, json) in content["manifests"].as_object().unwrap() {
+                let (done, out, said) = run(&["manifest", id, path]);
+                assert!(done, "{path} of {id}: {said}");
+                assert_eq!(out.trim_end(), json.as_str().unwrap(), "{path} of {id}");
+            }
+        }
+        assert!(restored > 0, "{name}");
+    }
+}

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-FMT, MiB, ZERO = 0x8001, 1 << 20, bytes(32)
+FMT, MiB, ZERO = 1, 1 << 20, bytes(32)
 u16, u32 = struct.Struct("<H").pack, struct.Struct("<I").pack                     # [Notation]: little-endian
 class Bad(Exception): "any reason not to go on; its text is the one line that the user sees"
 class Damage(Bad): pass

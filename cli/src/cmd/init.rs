@@ -4,7 +4,7 @@ use crate::args::{Chunker, InitArgs, Size};
 use crate::context::Context;
 use crate::credential;
 use crate::exit::Failure;
-use crate::format::{Chunking, ChunkingRow, StoreMode};
+use crate::format::{Chunking, ChunkingRow, FMT, StoreMode};
 use crate::text;
 use repository::init::{InitOptions, init};
 use serde::Serialize;
@@ -18,7 +18,7 @@ const BLOCKS_MAX: u64 = 1024;
 struct Summary<'a> {
     repository_id: String,
     recovery_key: &'a str,
-    format: &'static str,
+    format: u16,
     store_mode: &'static str,
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, args: InitArgs) -> Result<(), Failure
         return output.summary(Summary {
             repository_id,
             recovery_key: &made.recovery_key,
-            format: "experimental",
+            format: FMT,
             store_mode: text::mode(made.mode),
         });
     }
@@ -58,8 +58,7 @@ pub(super) async fn run(context: &Context, args: InitArgs) -> Result<(), Failure
     }
     output.told(
         "Keep the recovery key where the repository is not: it opens everything, and is not shown again.",
-    )?;
-    output.told("The format is experimental: a later version of orlop may not read this repository.")
+    )
 }
 
 /// Turns chunker and size into the table of the config.

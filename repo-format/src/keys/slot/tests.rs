@@ -119,7 +119,7 @@ fn a_forger_who_mends_the_checksum_gains_nothing() {
 fn the_clear_fields_are_checked() {
     let good = password_slot("pass");
     let with = |change: fn(&mut Map)| SealedSlot::parse(ID, &forge(&good, change)).unwrap_err();
-    assert_eq!(with(|map| _ = map.set("fmt", 1u64)).kind(), ErrorKind::Unsupported);
+    assert_eq!(with(|map| _ = map.set("fmt", 2u64)).kind(), ErrorKind::Unsupported);
     assert_eq!(with(|map| _ = map.set("kind", "age")).kind(), ErrorKind::Unsupported);
     assert_eq!(with(|map| _ = map.set("role", "admin")).kind(), ErrorKind::Unsupported);
     assert!(matches!(with(|map| _ = map.set("kind", "keyfile")), Error::Rule { .. }));
