@@ -136,7 +136,7 @@ def unzstd(data, n, what):                                                     #
 ROW = [[int, 4], 64]
 CHUNKER = {"kind": {"blocks", "fastcdc"}, "min?": int, "avg?": int, "max?": int}
 CONFIG = {"repo_id": 16, "n": int, "prev?": 32, "C_pub": 32, "G_pub": 32, "domains": [label, 1024], "chunking": ROW, "created": int,
-          "store": {"mode": {"many", "one"}, "delta_ms": int}, "features": {"compat": int, "ro_compat": int, "incompat": int}}
+          "store": {"mode": {"many", "one"}, "delta_ms": int}, "features": {"compat": int, "ro_compat": int, "incompat": int, "gc_compat?": int}}
 PLAN = {"cand": bytes, "F": [{"g": int, "sids": bytes}, MiB], "floor": int, "prev?": 32}
 SWEEP = {"D": bytes, "dead": [{"g": int, "at": int, "packs": bytes}, 2 * MiB], "floor": int, "prev": 32}
 MARK = {"sid": 16, "created": int}
@@ -178,31 +178,33 @@ class Repo:
     # ---- [Key slot], [Bundle], [Config] ------------------------------------------------------------------
     def open_slot(self, kind, secret):
         slots, said = [], []
-        for n in self.listing("keys", "[0-9a-f]{32}"):
+        for n in self.listing("keys", "[0-9a-f]{32}")[:256]:
             try:
                 name = "keys/" + n
                 s = cbor(self.read(name, 16384), name)
-                need(type(s) is dict and s.get("fmt") == FMT, f"{name}: unknown fmt", Newer)
+                need(type(s) is dict, f"{name}: not a map")
+                need(blake3(enc({k: v for k, v in s.items() if k != "sum"})).digest()[:16] == s.get("sum"), f"{name}: sum differs (damaged)")
+                need(s.get("fmt") == FMT, f"{name}: unknown fmt", Newer)
                 shape(s, {"fmt": int, "repo_id": 16, "slot_id": 16, "kind": {"password", "keyfile"}, "role": {"backup", "read", "prune", "owner"}, "label": plain,
                           "created": int, "params?": {"m": int, "t": int, "p": int}, "salt": 32, "commit": 32, "box": bytes, "sum": 16}, name, True)
-                need(blake3(enc({k: v for k, v in s.items() if k != "sum"})).digest()[:16] == s["sum"], f"{name}: sum differs (damaged)")
                 need(s["slot_id"].hex() == n and ("params" in s) == (s["kind"] == "password"), f"{name}: slot_id or params")
                 if s["kind"] == kind: slots.append((name, s))
             except Bad as e: warn(e); said.append(str(e))
-        slots.sort(key=lambda x: -x[1]["created"])
+        slots.sort(key=lambda x: (-x[1]["created"], x[0]))
         for name, s in slots[:8] if kind == "password" else slots:
             try:
                 if kind == "password":
                     m, t, p = (s["params"][k] for k in "mtp")
-                    need(8 * p <= m <= MiB and 1 <= t <= 16 and 1 <= p <= 16, f"{name}: Argon2id parameters refused")
+                    need(m <= MiB and t <= 16 and p <= 16, f"{name}: Argon2id parameters above the limits (of a newer version)", Newer)
+                    need(8 * p <= m and t and p, f"{name}: Argon2id parameters refused")
                 kek = Argon2id(salt=s["salt"], length=32, iterations=t, lanes=p, memory_cost=m).derive(secret) if kind == "password" else secret
                 key = committed(kdf("key slot", kek, s["repo_id"], s["slot_id"], s["salt"], n=64), s["commit"], name)
                 b = cbor(gcm(key, bytes(12), enc({k: v for k, v in s.items() if k not in ("box", "sum")}), s["box"], name), name)
                 self.take_bundle(s, b, name)
-                return self.read_config()
-            except OtherKey: pass
-            except Newer: raise
-            except Bad as e: warn(e); said.append(str(e))
+            except OtherKey: continue
+            except Bad as e: warn(e); said.append(str(e)); continue
+            try: return self.read_config()
+            except OtherKey as e: said.append(str(e))          # planted, or of another repository
         raise Bad(f"no {kind} slot opens with this secret" + (f" ({said[-1]})" if said else ""))
 
     def take_bundle(self, s, b, name):
@@ -226,18 +228,19 @@ class Repo:
         need(names, "no config: not a repository", NotFound)
         for n in reversed(names):
             try: c = self.parse_config("config/" + n, int(n, 16)); break
-            except Newer: raise
-            except Bad as e: warn(e)
-        else: raise Bad("no config opens and verifies")
-        need(not c["features"]["incompat"], "config: features of a newer version", Newer)
+            except Newer: raise                 # no lower one counts in its place
+            except Bad as e: warn(e); kind = OtherKey if isinstance(e, OtherKey) else Bad
+        else: raise kind("no config opens and verifies")
         self.mode = c["store"]["mode"]
         self.domains = [self.own] if self.own else c["domains"]
         need(self.domains[0] in c["domains"], "config does not list the domain of this key")
     def parse_config(self, name, n):
-        c = shape(self.sealed(name, 1), CONFIG, name)
+        c = self.sealed(name, 1)
+        shape(c, {"features": CONFIG["features"]}, name)       # before the rest, whose shape they may announce
+        need(not c["features"]["incompat"], f"{name}: features of a newer version", Newer)
+        shape(c, CONFIG, name)
         need(c["repo_id"] == self.repo_id and c["n"] == n and ("prev" in c) == (n > 0), f"{name}: repo_id, n or prev")
         need(c["G_pub"] == self.G_pub and self.C_pub in (None, c["C_pub"]), f"{name}: public keys are not those of the slot")
-        need(n == 0 or blake3(self.read(f"config/{n - 1:016x}")).digest() == c["prev"], f"{name}: prev is not the hash of the config before")
         enced, ch = [d.encode() for d in c["domains"]], c["chunking"]
         need(enced and all(a < b for a, b in zip(enced, enced[1:])), f"{name}: domains")
         need(ch and all(len(r) == 4 and valid_cut(*r[1:]) for r in ch) and ch[-1][0] == 2**64 - 1 and all(a[0] < b[0] for a, b in zip(ch, ch[1:])), f"{name}: chunking")
@@ -247,10 +250,10 @@ class Repo:
     # ---- [Sealed object] ---------------------------------------------------------------------------------
     def sealed(self, name, cls, key=None):
         d = self.read(name)
-        need(len(d) >= 64 + 16 + 16 and d[:4] == b"ORO1" and d[5] == 0, f"{name}: header is damaged")
+        need(len(d) >= 64 + 16 + 16 and d[:4] == b"ORO1", f"{name}: header is damaged")
+        need(blake3(d[:-16]).digest()[:16] == d[-16:], f"{name}: sum differs (damaged)")     # before fmt: a flipped bit is not a newer version
         fmt, epoch = struct.unpack_from("<HH", d, 6)
-        need(fmt == FMT and epoch == 0 and 1 <= d[4] <= 9, f"{name}: unknown fmt, epoch or class (newer version, or damaged)", Newer)
-        need(blake3(d[:-16]).digest()[:16] == d[-16:], f"{name}: sum differs (damaged)")
+        need(fmt == FMT and epoch == 0 and d[5] == 0 and 1 <= d[4] <= 9, f"{name}: unknown fmt, class, epoch or reserved byte (of a newer version)", Newer)
         d = d[:-16]
         need(d[4] == cls, f"{name}: class is not that of the name")
         k = committed(kdf("sealed object", key or self.S_c, u16(epoch), d[4:5], self.repo_id, d[10:32], name.encode(), n=64), d[32:64], name)
@@ -267,21 +270,24 @@ class Repo:
 
     def read_gc(self):                          # [Deletion records]; only the highest plan and the highest sweep count
         self.floor, self.dead, self.forgotten = 0, set(), set()
-        def highest(what):                      # the lowest name of the highest generation
-            proc = r"\.[0-9a-f]{32}" if self.mode == "one" else ""
-            names = self.listing("gc", "[0-9a-f]{16}" + proc + r"\." + what)
-            return "gc/" + min(n for n in names if n[:16] == names[-1][:16]) if names else None
+        proc = r"\.[0-9a-f]{32}" if self.mode == "one" else ""
+        for _ in range(8):                      # whole: the highest of both are of one generation, or the plan is one ahead
+            top = [[n for n in names if n[:16] == names[-1][:16]] for names in (self.listing("gc", "[0-9a-f]{16}" + proc + r"\." + w) for w in ("plan", "sweep"))]
+            g, h = (int(t[0][:16], 16) if t else -1 for t in top)
+            if g - h in (0, 1): break
+        else: warn("gc/: the highest plan and sweep do not belong together")
+        plans, s = ["gc/" + n for n in top[0]], None
         try:
-            if name := highest("sweep"):
+            if name := top[1] and "gc/" + top[1][0]:           # the lowest name of the highest generation
                 s = shape(self.sealed(name, 6), SWEEP, name)
                 dead, D = s["dead"], s["D"]
                 need(not D or dead and dead[-1]["packs"] == D, f"{name}: D is not the last of dead")
                 self.floor, self.dead = s["floor"], generations(dead, "packs", 2 * MiB, name)
-            if name := highest("plan"):
+            if s and g == h: plans = [n for n in plans if blake3(self.read(n)).digest() == s["prev"]]
+            for name in plans:                  # one, or without a sweep all that there are
                 p = shape(self.sealed(name, 5), PLAN, name)
                 need(len(items16(p["cand"], name)) <= MiB, f"{name}: cand")
-                self.forgotten = generations(p["F"], "sids", MiB, name)
-        except Newer: raise
+                self.forgotten |= generations(p["F"], "sids", MiB, name)
         except Bad as e: warn(e)                # all that is read is verified by itself
 
     def marked(self, name, cls, domain):        # is there a valid mark of this name?
@@ -294,7 +300,7 @@ class Repo:
         name = "snapshots/" + sid
         for d in self.domains:
             try:
-                if self.read(name)[4:5] == b"\x09":
+                if self.read(name)[4:5] == b"\x09":         # a hint only: sealed() compares the sum first
                     need(shape(self.sealed(name, 9, self.S_d(d)), MARK, name)["sid"].hex() == sid, f"{name}: sid of the tombstone")
                     return None
                 s = shape(self.sealed(name, 3, self.S_d(d)), SNAPSHOT, name)
@@ -319,22 +325,21 @@ class Repo:
         return s
 
     # ---- [Pack] ------------------------------------------------------------------------------------------
-    def load_pack(self, name):                  # the whole pack, with all that can be checked without a key ("Scrubbing")
+    def load_pack(self, name):                  # the whole pack, its end checked; the header need not be read
         d, cls = self.read(name), 3 if name.startswith("index") else 1 if name.startswith("packs/data") else 2
         need(len(d) >= 32 + 97 + 56, f"{name}: too short")
         foot, tlen = d[-56:], int.from_bytes(d[-24:-20], "little")
-        need(foot[48:] == b"ORLEND1\0" and d[:8] == b"ORLPACK1", f"{name}: magic")
+        need(foot[48:] == b"ORLEND1\0", f"{name}: magic")
         need(97 <= tlen < 1 << 24 and 32 + tlen + 56 <= len(d), f"{name}: trailer_len")
         need(crc32c(d[-56 - tlen:-12]) == int.from_bytes(foot[44:48], "little"), f"{name}: crc of trailer and footer (damaged)")
-        need(d[8:10] == foot[36:38] == u16(FMT) and d[11] == foot[39] == 0 and foot[40:42] == b"\0\0", f"{name}: unknown fmt, flags or epoch", Newer)
-        need(d[10] == foot[38] == cls and d[16:32].hex() == name[-32:], f"{name}: class or id is not that of the path")
-        need(not any(d[12:16] + foot[42:44]), f"{name}: reserved bytes")
+        need(foot[36:38] == u16(FMT) and foot[38] in (1, 2, 3) and not any(foot[39:44]), f"{name}: unknown fmt, class, flags, epoch or reserved bytes (of a newer version)", Newer)
+        need(foot[38] == cls, f"{name}: class is not that of the path")
         if blake3(d[:-56 - tlen]).digest() != foot[:32]: warn(f"{name}: body_hash differs: the pack is damaged; what still opens and verifies is used")
         return d, tlen
     def trailer(self, name, domain):            # returns sid, key rows, {id: rows}; rows are (type, comp, key, id, clen, rlen, offset)
         if (name, domain) in self.trailers: return self.trailers[name, domain]
         d, tlen = self.pack(name)
-        t, foot, pid = d[-56 - tlen:-56], d[-56:], d[16:32]
+        t, foot, pid = d[-56 - tlen:-56], d[-56:], bytes.fromhex(name[-32:])
         key = committed(kdf("pack trailer", self.S_d(domain), foot[40:42], foot[38:39], self.repo_id, t[:24], pid, n=64), t[24:56], name)
         p = gcm(key, bytes(12), b"ORT1" + self.repo_id + pid + foot[:44], t[56:], name + ": trailer")
         pos, cls = 16, foot[38]
@@ -353,9 +358,9 @@ class Repo:
         need(1 <= n <= 65536, f"{name}: number of rows")
         for _ in range(n):
             typ, comp, k, oid, clen, rlen = take("BBB32sII")
-            need(typ in (1, 2, 3, 4, 5, 6, 15) and comp in (0, 1), f"{name}: type or comp of a newer version", Newer)
-            need(k < len(keys) and typ in {1: (1, 15), 2: (2, 15), 3: (3, 4, 5, 6)}[cls], f"{name}: row")
-            need((rlen >= 1 or typ == 15) and rlen <= 4 * MiB and (clen == rlen + 28 if comp == 0 else 28 < clen < rlen + 28), f"{name}: lengths of a row")
+            need(typ in (1, 2, 3, 4, 5, 6) and comp in (0, 1), f"{name}: type or comp of a newer version", Newer)
+            need(k < len(keys) and typ in {1: (1,), 2: (2,), 3: (3, 4, 5, 6)}[cls], f"{name}: row")
+            need(1 <= rlen <= 4 * MiB and (clen == rlen + 28 if comp == 0 else 28 < clen < rlen + 28), f"{name}: lengths of a row")
             rows.append((typ, comp, k, oid, clen, rlen, at))
             at += clen
         need(at + tlen + 56 == len(d), f"{name}: records do not fill the pack")
@@ -408,7 +413,11 @@ class Repo:
         for i, (oid, b) in enumerate(tables):
             need(len(b) % 40 == 0 and len(b) <= 40960 and (i == len(tables) - 1 or len(b) == 40960) and oid == u32(i) + bytes(28), f"{name}: pack table part {i}")
             packs += [(b[o:o + 16], *struct.unpack_from("<I", b, o + 16), int.from_bytes(b[o + 20:o + 23], "little"), b[o + 23], b[o + 24:o + 40]) for o in range(0, len(b), 40)]
-        need(n == len(entries) <= MiB and n_packs == len(packs) == len({p[0] for p in packs}) and all(p[3] in (1, 2) for p in packs), f"{name}: counts or pack table")
+        need(n == len(entries) <= MiB and n_packs == len(packs) == len({p[0] for p in packs}), f"{name}: counts or pack table")
+        need(n_packs and lowest <= highest and 23 * n + 40 * n_packs + 52 <= 60 * MiB, f"{name}: head")
+        for _, size, tlen, cls, _ in packs:
+            need(cls in (1, 2, 3), f"{name}: class of a newer version in the pack table", Newer)
+            need(cls != 3 and size <= 64 * MiB and 97 <= tlen and tlen + 88 <= size, f"{name}: row of the pack table")
         need((lowest, highest) == (entries[0][0], entries[-1][0]) and all(a[:2] < b[:2] for a, b in zip(entries, entries[1:])), f"{name}: order of entries")
         need(all(e[1] < n_packs and 29 <= e[2] <= 4 * MiB + 28 for e in entries), f"{name}: entry")
         return built, entries, packs
@@ -417,14 +426,13 @@ class Repo:
         for n in self.listing("index", "[0-9a-f]{16}-[0-9a-f]{32}"):
             try: built, entries, packs = self.run("index/" + n, domain)
             except OtherKey: continue           # of another domain
-            except Newer: raise
-            except Bad as e: warn(f"index run passed over: {e}"); continue
+            except Bad as e: warn(f"index run passed over: {e}"); continue      # damaged or newer
             if built < self.floor: continue
             for short, p, clen in entries:
                 if packs[p][0] not in self.dead and (packs[p], clen) not in index[short]: index[short].append((packs[p], clen))
         return index
     def find(self, oid, typ, domain, check):    # [The reader's rule] 6 and 7: every location is tried, then the index is read again, once
-        why = "not in the index"
+        why, newer = "not in the index", False
         for again in (False, True):
             if domain not in self.index or (again and not self.reread):
                 self.index[domain], self.reread = self.load_index(domain), again
@@ -433,12 +441,11 @@ class Repo:
                 name = f"packs/{('data', 'map')[cls - 1]}/{pid.hex()[:2]}/{pid.hex()}"
                 try:
                     d, t = self.pack(name)
-                    tsid, _, rows = self.trailer(name, domain)
-                    need((len(d), t, tsid) == (size, tlen, sid), f"{name}: size, trailer_len or sid is not that of the index")
+                    rows = self.trailer(name, domain)[2]
+                    need((len(d), t) == (size, tlen), f"{name}: size or trailer_len is not that of the index")
                     hits = [r for r in rows if r[3] == oid and r[0] == typ]
                     need(hits, f"{name}: id is not in the trailer")
                     for r in hits:
-                        need(r[4] == clen or len(hits) > 1, f"{name}: clen is not that of the index")
                         try:
                             p = self.record(name, domain, r)
                             need(check(p) == oid, f"{name}: record at {r[6]}: the content has another id")
@@ -446,9 +453,8 @@ class Repo:
                         except Damage as e:
                             if r is hits[-1]: raise
                             warn(e)
-                except Newer: raise
-                except (Damage, OtherKey, NotFound) as e: why = str(e); warn(e)
-        raise Damage(f"{('chunk', 'page')[typ - 1]} {oid.hex()} is lost: {why}")
+                except (Damage, Newer, OtherKey, NotFound) as e: why, newer = str(e), newer or isinstance(e, Newer); warn(e)
+        raise (Newer if newer else Damage)(f"{('chunk', 'page')[typ - 1]} {oid.hex()} is {'not readable by this version' if newer else 'lost'}: {why}")
     def page(self, oid, domain):                # [Map]: (level, [(len or span, id; None for a hole)])
         k = kdf("page", self.S_d(domain))
         p, what = self.find(oid, 2, domain, lambda x: keyed(k, x)), f"page {oid.hex()}"

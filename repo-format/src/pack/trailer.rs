@@ -186,6 +186,7 @@ impl Trailer {
             rows.push(parse_row(&mut fields)?);
         }
         let ext_count = fields.u32()?;
+        Error::check_limit("pack extension count", ext_count.into(), limits::PACK_ROW_COUNT_MAX.into())?;
         fields.check_room(ext_count.into(), EXT_LEN as u64)?;
         let mut exts = Vec::new();
         for _ in 0..ext_count {
