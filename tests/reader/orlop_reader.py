@@ -226,11 +226,12 @@ class Repo:
     def read_config(self):                      # the highest that opens and verifies counts
         names = self.listing("config", "[0-9a-f]{16}")
         need(names, "no config: not a repository", NotFound)
+        first = None
         for n in reversed(names):
             try: c = self.parse_config("config/" + n, int(n, 16)); break
             except Newer: raise                 # no lower one counts in its place
-            except Bad as e: warn(e); kind = OtherKey if isinstance(e, OtherKey) else Bad
-        else: raise kind("no config opens and verifies")
+            except Bad as e: warn(e); first = first or e
+        else: raise (OtherKey if isinstance(first, OtherKey) else Bad)(f"no config opens and verifies: {first}")
         self.mode = c["store"]["mode"]
         self.domains = [self.own] if self.own else c["domains"]
         need(self.domains[0] in c["domains"], "config does not list the domain of this key")
