@@ -178,11 +178,12 @@ class Repo:
     # ---- [Key slot], [Bundle], [Config] ------------------------------------------------------------------
     def open_slot(self, kind, secret):
         slots, said = [], []
-        for n in self.listing("keys", "[0-9a-f]{32}"):
+        for n in self.listing("keys", "[0-9a-f]{32}")[:256]:
             try:
                 name = "keys/" + n
                 s = cbor(self.read(name, 16384), name)
-                need(type(s) is dict and blake3(enc({k: v for k, v in s.items() if k != "sum"})).digest()[:16] == s.get("sum"), f"{name}: sum differs (damaged)")
+                need(type(s) is dict, f"{name}: not a map")
+                need(blake3(enc({k: v for k, v in s.items() if k != "sum"})).digest()[:16] == s.get("sum"), f"{name}: sum differs (damaged)")
                 need(s.get("fmt") == FMT, f"{name}: unknown fmt", Newer)
                 shape(s, {"fmt": int, "repo_id": 16, "slot_id": 16, "kind": {"password", "keyfile"}, "role": {"backup", "read", "prune", "owner"}, "label": plain,
                           "created": int, "params?": {"m": int, "t": int, "p": int}, "salt": 32, "commit": 32, "box": bytes, "sum": 16}, name, True)
@@ -192,18 +193,21 @@ class Repo:
                 need(m >= 8 * p > 0 and t > 0, f"{name}: Argon2id parameters refused")
                 if s["kind"] == kind: slots.append((name, s))
             except Bad as e: warn(e); said.append(str(e))
-        slots.sort(key=lambda x: -x[1]["created"])     # a stable sort: of one time the lower slot_id first
+        slots.sort(key=lambda x: (-x[1]["created"], x[0]))
         for name, s in slots[:8] if kind == "password" else slots:
             try:
-                if kind == "password": m, t, p = (s["params"][k] for k in "mtp")
+                if kind == "password":
+                    m, t, p = (s["params"][k] for k in "mtp")
+                    need(m <= MiB and t <= 16 and p <= 16, f"{name}: Argon2id parameters above the limits (of a newer version)", Newer)
+                    need(8 * p <= m and t and p, f"{name}: Argon2id parameters refused")
                 kek = Argon2id(salt=s["salt"], length=32, iterations=t, lanes=p, memory_cost=m).derive(secret) if kind == "password" else secret
                 key = committed(kdf("key slot", kek, s["repo_id"], s["slot_id"], s["salt"], n=64), s["commit"], name)
                 b = cbor(gcm(key, bytes(12), enc({k: v for k, v in s.items() if k not in ("box", "sum")}), s["box"], name), name)
                 self.take_bundle(s, b, name)
-                return self.read_config()
-            except OtherKey: pass
-            except Newer: raise
-            except Bad as e: warn(e); said.append(str(e))
+            except OtherKey: continue
+            except Bad as e: warn(e); said.append(str(e)); continue
+            try: return self.read_config()
+            except OtherKey as e: said.append(str(e))          # planted, or of another repository
         raise Bad(f"no {kind} slot opens with this secret" + (f" ({said[-1]})" if said else ""))
 
     def take_bundle(self, s, b, name):
@@ -225,16 +229,17 @@ class Repo:
     def read_config(self):                      # the highest that opens and verifies counts; one that is newer ends the search
         names = self.listing("config", "[0-9a-f]{16}")
         need(names, "no config: not a repository", NotFound)
+        first = None
         for n in reversed(names):
             try: c = self.parse_config("config/" + n, int(n, 16)); break
-            except Newer: raise
-            except Bad as e: warn(e)
-        else: raise Bad("no config opens and verifies")
+            except Newer: raise                 # no lower one counts in its place
+            except Bad as e: warn(e); first = first or e
+        else: raise (OtherKey if isinstance(first, OtherKey) else Bad)(f"no config opens and verifies: {first}")
         self.mode = c["store"]["mode"]
         self.domains = [self.own] if self.own else c["domains"]
     def parse_config(self, name, n):
         c = self.sealed(name, 1)
-        shape(c, {"features": CONFIG["features"]}, name)       # before all else: what features forbid is not parsed
+        shape(c, {"features": CONFIG["features"]}, name)       # before the rest, whose shape they may announce
         need(not c["features"]["incompat"], f"{name}: features of a newer version", Newer)
         shape(c, CONFIG, name)
         need(c["repo_id"] == self.repo_id and c["n"] == n and ("prev" in c) == (n > 0), f"{name}: repo_id, n or prev")
@@ -250,9 +255,9 @@ class Repo:
     def sealed(self, name, cls, key=None):
         d = self.read(name)
         need(len(d) >= 64 + 16 + 16 and d[:4] == b"ORO1", f"{name}: header is damaged")
-        need(blake3(d[:-16]).digest()[:16] == d[-16:], f"{name}: sum differs (damaged)")
+        need(blake3(d[:-16]).digest()[:16] == d[-16:], f"{name}: sum differs (damaged)")     # before fmt: a flipped bit is not a newer version
         fmt, epoch = struct.unpack_from("<HH", d, 6)
-        need(fmt == FMT and epoch == 0 and 1 <= d[4] <= 9 and d[5] == 0, f"{name}: fmt, epoch, class or reserved byte of a newer version", Newer)
+        need(fmt == FMT and epoch == 0 and d[5] == 0 and 1 <= d[4] <= 9, f"{name}: unknown fmt, class, epoch or reserved byte (of a newer version)", Newer)
         d = d[:-16]
         need(d[4] == cls, f"{name}: class is not that of the name")
         k = committed(kdf("sealed object", key or self.S_c, u16(epoch), d[4:5], self.repo_id, d[10:32], name.encode(), n=64), d[32:64], name)
@@ -269,25 +274,24 @@ class Repo:
 
     def read_gc(self):                          # [Deletion records]; only the highest plan and the highest sweep count
         self.floor, self.dead, self.forgotten = 0, set(), set()
-        def highest(what):                      # the names of the highest generation, rising
-            proc = r"\.[0-9a-f]{32}" if self.mode == "one" else ""
-            names = self.listing("gc", "[0-9a-f]{16}" + proc + r"\." + what)
-            return ["gc/" + n for n in names if n[:16] == names[-1][:16]]
+        proc = r"\.[0-9a-f]{32}" if self.mode == "one" else ""
+        for _ in range(8):                      # whole: the highest of both are of one generation, or the plan is one ahead
+            top = [[n for n in names if n[:16] == names[-1][:16]] for names in (self.listing("gc", "[0-9a-f]{16}" + proc + r"\." + w) for w in ("plan", "sweep"))]
+            g, h = (int(t[0][:16], 16) if t else -1 for t in top)
+            if g - h in (0, 1): break
+        else: warn("gc/: the highest plan and sweep do not belong together")
+        plans, s = ["gc/" + n for n in top[0]], None
         try:
-            sweeps, plans = highest("sweep"), highest("plan")
-            g = lambda names: int(names[0][3:19], 16) if names else -1
-            need(g(plans) - g(sweeps) in (0, 1), "gc: the highest plan and sweep do not belong together")
-            for name in sweeps[:1]:             # of two, the lowest name counts
+            if name := top[1] and "gc/" + top[1][0]:           # the lowest name of the highest generation
                 s = shape(self.sealed(name, 6), SWEEP, name)
                 dead, D = s["dead"], s["D"]
                 need(not D or dead and dead[-1]["packs"] == D, f"{name}: D is not the last of dead")
                 self.floor, self.dead = s["floor"], generations(dead, "packs", 2 * MiB, name)
-                if g(plans) == g(sweeps): plans = [n for n in plans if blake3(self.read(n)).digest() == s["prev"]]
-            for name in plans:                  # without a sweep all count
+            if s and g == h: plans = [n for n in plans if blake3(self.read(n)).digest() == s["prev"]]
+            for name in plans:                  # one, or without a sweep all that there are
                 p = shape(self.sealed(name, 5), PLAN, name)
                 need(len(items16(p["cand"], name)) <= MiB, f"{name}: cand")
                 self.forgotten |= generations(p["F"], "sids", MiB, name)
-        except Newer: raise
         except Bad as e: warn(e)                # all that is read is verified by itself
 
     def marked(self, name, cls, domain):        # is there a valid mark of this name?
@@ -300,7 +304,7 @@ class Repo:
         name = "snapshots/" + sid
         for d in self.domains:
             try:
-                if self.read(name)[4:5] == b"\x09":
+                if self.read(name)[4:5] == b"\x09":         # a hint only: sealed() compares the sum first
                     need(shape(self.sealed(name, 9, self.S_d(d)), MARK, name)["sid"].hex() == sid, f"{name}: sid of the tombstone")
                     return None
                 s = shape(self.sealed(name, 3, self.S_d(d)), SNAPSHOT, name)
@@ -325,14 +329,14 @@ class Repo:
         return s
 
     # ---- [Pack] ------------------------------------------------------------------------------------------
-    def load_pack(self, name):                  # the whole pack; its header need not be read
+    def load_pack(self, name):                  # the whole pack, its end checked; the header need not be read
         d, cls = self.read(name), 3 if name.startswith("index") else 1 if name.startswith("packs/data") else 2
         need(len(d) >= 32 + 97 + 56, f"{name}: too short")
         foot, tlen = d[-56:], int.from_bytes(d[-24:-20], "little")
         need(foot[48:] == b"ORLEND1\0", f"{name}: magic")
         need(97 <= tlen < 1 << 24 and 32 + tlen + 56 <= len(d), f"{name}: trailer_len")
         need(crc32c(d[-56 - tlen:-12]) == int.from_bytes(foot[44:48], "little"), f"{name}: crc of trailer and footer (damaged)")
-        need(foot[36:38] == u16(FMT) and foot[38] in (1, 2, 3) and not any(foot[39:44]), f"{name}: fmt, class, flags, epoch or reserved bytes of a newer version", Newer)
+        need(foot[36:38] == u16(FMT) and foot[38] in (1, 2, 3) and not any(foot[39:44]), f"{name}: unknown fmt, class, flags, epoch or reserved bytes (of a newer version)", Newer)
         need(foot[38] == cls, f"{name}: class is not that of the path")
         if blake3(d[:-56 - tlen]).digest() != foot[:32]: warn(f"{name}: body_hash differs: the pack is damaged; what still opens and verifies is used")
         return d, tlen
@@ -413,9 +417,11 @@ class Repo:
         for i, (oid, b) in enumerate(tables):
             need(len(b) % 40 == 0 and len(b) <= 40960 and (i == len(tables) - 1 or len(b) == 40960) and oid == u32(i) + bytes(28), f"{name}: pack table part {i}")
             packs += [(b[o:o + 16], *struct.unpack_from("<I", b, o + 16), int.from_bytes(b[o + 20:o + 23], "little"), b[o + 23], b[o + 24:o + 40]) for o in range(0, len(b), 40)]
-        need(all(p[3] in (1, 2, 3) for p in packs), f"{name}: a pack of a class of a newer version", Newer)
-        need(all(p[3] != 3 and 97 <= p[2] <= p[1] - 88 <= 64 * MiB - 88 for p in packs), f"{name}: pack table")
-        need(n == len(entries) <= MiB and n_packs == len(packs) == len({p[0] for p in packs}), f"{name}: counts")
+        need(n == len(entries) <= MiB and n_packs == len(packs) == len({p[0] for p in packs}), f"{name}: counts or pack table")
+        need(n_packs and lowest <= highest and 23 * n + 40 * n_packs + 52 <= 60 * MiB, f"{name}: head")
+        for _, size, tlen, cls, _ in packs:
+            need(cls in (1, 2, 3), f"{name}: class of a newer version in the pack table", Newer)
+            need(cls != 3 and size <= 64 * MiB and 97 <= tlen and tlen + 88 <= size, f"{name}: row of the pack table")
         need((lowest, highest) == (entries[0][0], entries[-1][0]) and all(a[:2] < b[:2] for a, b in zip(entries, entries[1:])), f"{name}: order of entries")
         need(all(e[1] < n_packs and 29 <= e[2] <= 4 * MiB + 28 for e in entries), f"{name}: entry")
         return built, entries, packs
@@ -424,7 +430,7 @@ class Repo:
         for n in self.listing("index", "[0-9a-f]{16}-[0-9a-f]{32}"):
             try: built, entries, packs = self.run("index/" + n, domain)
             except OtherKey: continue           # of another domain
-            except Bad as e: warn(f"index run passed over: {e}"); continue
+            except Bad as e: warn(f"index run passed over: {e}"); continue      # damaged or newer
             if built < self.floor: continue
             for short, p, clen in entries:
                 if packs[p][0] not in self.dead and (packs[p], clen) not in index[short]: index[short].append((packs[p], clen))
@@ -439,7 +445,7 @@ class Repo:
                 name = f"packs/{('data', 'map')[cls - 1]}/{pid.hex()[:2]}/{pid.hex()}"
                 try:
                     d, t = self.pack(name)
-                    _, _, rows = self.trailer(name, domain)
+                    rows = self.trailer(name, domain)[2]
                     need((len(d), t) == (size, tlen), f"{name}: size or trailer_len is not that of the index")
                     hits = [r for r in rows if r[3] == oid and r[0] == typ]
                     need(hits, f"{name}: id is not in the trailer")
@@ -451,8 +457,8 @@ class Repo:
                         except Damage as e:
                             if r is hits[-1]: raise
                             warn(e)
-                except (Damage, OtherKey, NotFound, Newer) as e: why, newer = str(e), type(e) is Newer; warn(e)
-        raise (Newer if newer else Damage)(f"{('chunk', 'page')[typ - 1]} {oid.hex()} is lost: {why}")
+                except (Damage, Newer, OtherKey, NotFound) as e: why, newer = str(e), newer or isinstance(e, Newer); warn(e)
+        raise (Newer if newer else Damage)(f"{('chunk', 'page')[typ - 1]} {oid.hex()} is {'not readable by this version' if newer else 'lost'}: {why}")
     def page(self, oid, domain):                # [Map]: (level, [(len or span, id; None for a hole)])
         k = kdf("page", self.S_d(domain))
         p, what = self.find(oid, 2, domain, lambda x: keyed(k, x)), f"page {oid.hex()}"
