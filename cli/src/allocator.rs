@@ -5,16 +5,31 @@
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 2;
 
-/// Bounds what the allocator keeps, unless `MALLOC_ARENA_MAX` says how. To be called before there are other threads.
+/// Longer blocks are mapped, and given back when they are freed. Without a word from us glibc raises this to 32 MiB once
+/// such a block was freed: then what lies behind it keeps its place taken (ADR 23).
+#[cfg(target_env = "gnu")]
+const MAPPED_LEN: libc::c_int = 8 << 20;
+
+/// Bounds what the allocator keeps, unless `MALLOC_ARENA_MAX` or `MALLOC_MMAP_THRESHOLD_` says how. To be called before there are other threads.
+#[cfg(target_env = "gnu")]
+pub(crate) fn bound() {
+    let settings = [
+        ("MALLOC_ARENA_MAX", libc::M_ARENA_MAX, ARENAS),
+        ("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, MAPPED_LEN),
+    ];
+    for (name, setting, value) in settings {
+        if std::env::var_os(name).is_none() {
+            set(setting, value);
+        }
+    }
+}
+
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "glibc has no safe way to say this from within; docs/adr/0023")]
-pub(crate) fn bound() {
-    if std::env::var_os("MALLOC_ARENA_MAX").is_some() {
-        return;
-    }
+fn set(setting: libc::c_int, value: libc::c_int) {
     // SAFETY: mallopt takes two numbers, reads no memory of ours and changes only the allocator's settings, under the
     // allocator's own lock. What was allocated before stays valid. A refusal (0) leaves things as they were.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
+    unsafe { libc::mallopt(setting, value) };
 }
 
 /// Other allocators are left alone.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// Trailers fetched at the same time...
 const TRAILERS_IN_FLIGHT: usize = 8;
 /// ...as long as this part of the memory holds them: sealed, plain, as rows and sorted.
-const TRAILERS_SHARE: u64 = 6;
+const TRAILERS_SHARE: u64 = 8;
 const TRAILER_COPIES: u64 = 5;
 /// Last bytes of a pack read when its trailer's length is not known.
 const TAIL_GUESS_LEN: u64 = 64 << 10;

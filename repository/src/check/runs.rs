@@ -87,10 +87,10 @@ pub(super) fn of_packs(bucket: Vec<[u8; 24]>) -> HashMap<u32, Vec<([u8; 16], u32
 const SETTLE_ENTRIES: usize = 1 << 14;
 
 impl Runs {
-    /// Each of the two orders holds up to a sixteenth of the memory.
+    /// Each of the two orders holds up to a thirty-second of the memory.
     fn new(repository: &Repository) -> Result<Self> {
         let folder = SpillFolder::new(repository, None)?;
-        let budget = usize::try_from(repository.exec().memory_len() / 16).unwrap_or(usize::MAX);
+        let budget = usize::try_from(repository.exec().memory_len() / 32).unwrap_or(usize::MAX);
         Ok(Runs {
             packs: Vec::new(),
             numbers: HashMap::new(),

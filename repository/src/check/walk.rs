@@ -30,7 +30,7 @@ pub(super) async fn check(
 ) -> Result<()> {
     let snapshots: Vec<&Snapshot> = wanted.iter().filter_map(|n| finals.snapshots.get(*n)).collect();
     let folder = SpillFolder::new(check.repository, None)?;
-    let budget = usize::try_from(check.repository.exec().memory_len() / 16).unwrap_or(usize::MAX);
+    let budget = usize::try_from(check.repository.exec().memory_len() / 32).unwrap_or(usize::MAX);
     let needed = Some(Spill::new(&folder, budget));
     let visited = Walked::new(&inventory.pages);
     let mut walker = Walker { check, reader, damage, pages: &inventory.pages, visited, needed };
