@@ -10,23 +10,25 @@ const ARENAS: libc::c_int = 2;
 #[cfg(target_env = "gnu")]
 const MAPPED_LEN: libc::c_int = 8 << 20;
 
-/// Bounds what the allocator keeps, unless `MALLOC_ARENA_MAX` or `MALLOC_MMAP_THRESHOLD_` says how. To be called before there are other threads.
+/// Bounds what the allocator keeps, unless `MALLOC_ARENA_MAX` says how. To be called before there are other threads.
 #[cfg(target_env = "gnu")]
 pub(crate) fn bound() {
-    let settings = [
-        ("MALLOC_ARENA_MAX", libc::M_ARENA_MAX, ARENAS),
-        ("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, MAPPED_LEN),
-    ];
-    for (name, setting, value) in settings {
-        if std::env::var_os(name).is_none() {
-            set(setting, value);
-        }
-    }
+    set("MALLOC_ARENA_MAX", libc::M_ARENA_MAX, ARENAS);
+}
+
+/// For commands that read whole index runs and use few other long blocks, unless `MALLOC_MMAP_THRESHOLD_` says how. To be
+/// called before there are other threads.
+#[cfg(target_env = "gnu")]
+pub(crate) fn map_long_blocks() {
+    set("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, MAPPED_LEN);
 }
 
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "glibc has no safe way to say this from within; docs/adr/0023")]
-fn set(setting: libc::c_int, value: libc::c_int) {
+fn set(variable: &str, setting: libc::c_int, value: libc::c_int) {
+    if std::env::var_os(variable).is_some() {
+        return;
+    }
     // SAFETY: mallopt takes two numbers, reads no memory of ours and changes only the allocator's settings, under the
     // allocator's own lock. What was allocated before stays valid. A refusal (0) leaves things as they were.
     unsafe { libc::mallopt(setting, value) };
@@ -35,3 +37,7 @@ fn set(setting: libc::c_int, value: libc::c_int) {
 /// Other allocators are left alone.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn bound() {}
+
+/// Other allocators are left alone.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn map_long_blocks() {}
