@@ -158,8 +158,8 @@ impl Pipeline {
 
     fn fetched(&mut self, fetched: Fetched) {
         self.fetching -= 1;
-        if self.opening == 0 && self.ready.is_empty() {
-            // the processors had to wait for it
+        if self.opening < self.limits.opening && self.ready.is_empty() {
+            // somebody had to wait for it
             self.depth = self.limits.depth.min(self.depth + 1);
         }
         self.ready.push_back(fetched);
