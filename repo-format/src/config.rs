@@ -132,19 +132,23 @@ pub struct Features {
 }
 
 impl Features {
-    /// What this version may do; an error where it may not even read.
-    pub fn access(&self) -> Result<Access> {
-        let unknown = self.incompat & !KNOWN.incompat;
-        if unknown != 0 {
-            return Err(Error::Unsupported { what: "feature bits", found: unknown });
+    /// Refuses what this version may not even read.
+    fn check_readable(&self) -> Result<()> {
+        match self.incompat & !KNOWN.incompat {
+            0 => Ok(()),
+            found => Err(Error::Unsupported { what: "feature bits", found }),
         }
-        Ok(if self.ro_compat & !KNOWN.ro_compat != 0 {
+    }
+
+    /// What this version may do with a repository that it may read: others do not [parse](Config::parse).
+    pub fn access(&self) -> Access {
+        if self.ro_compat & !KNOWN.ro_compat != 0 {
             Access::ReadOnly
         } else if self.gc_compat & !KNOWN.gc_compat != 0 {
             Access::AddOnly
         } else {
             Access::ReadWrite
-        })
+        }
     }
 }
 
@@ -224,7 +228,7 @@ impl Config {
             gc_compat: features.opt("gc_compat", Value::into_uint)?.unwrap_or(0),
             incompat: features.uint("incompat")?,
         };
-        features.access()?;
+        features.check_readable()?;
         let mut store = map.map("store")?;
         let mode = match store.text("mode")?.as_str() {
             "many" => StoreMode::Many,

@@ -227,6 +227,12 @@ pub fn check_sum(object: &[u8]) -> Result<(Header, &[u8])> {
     Ok((Header::parse(header)?, bytes))
 }
 
+/// What an object says it is: enough to choose how to open it, which then compares the sum first. Nothing for what is no
+/// sealed object, or of a class that is not known.
+pub fn class_of(object: &[u8]) -> Option<Class> {
+    object.strip_prefix(MAGIC)?.first().and_then(|raw| Class::try_from(*raw).ok())
+}
+
 /// Opens an object and gives its body.
 ///
 /// # Errors

@@ -168,8 +168,12 @@ impl Error {
 
     /// As [`is_bad_copy`](Self::is_bad_copy), and not for being of a newer version: what is whole must not be repaired.
     pub(crate) fn is_damage(&self) -> bool {
-        let newer = |source: &repo_format::Error| source.kind() == FormatKind::Unsupported;
-        self.is_bad_copy() && !matches!(self, Error::Format { source, .. } if newer(source))
+        self.is_bad_copy() && !self.is_newer()
+    }
+
+    /// Bytes that are whole, and of a version that this one does not know.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Error::Format { source, .. } if source.kind() == FormatKind::Unsupported)
     }
 
     /// A defect of this program, as an error instead of a panic.

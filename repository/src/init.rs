@@ -9,6 +9,7 @@ use repo_format::kdf::Secret;
 use repo_format::keys::slot::NewSlot;
 use repo_format::keys::{Bundle, MAIN_DOMAIN, RepositorySecrets, Role, keyfile};
 use repo_format::layout::{ObjectName, PROBE_PREFIX};
+use repo_format::limits::EPOCH;
 use repo_format::sealed::{self, Binding, Class};
 use repo_format::{RepoId, SlotId};
 use std::sync::Arc;
@@ -191,7 +192,7 @@ fn seal_config(env: &Env, secrets: &RepositorySecrets, owner: &Bundle, config: &
     let payload = config.encode().named(&name)?;
     let signer = owner.deletion_secret().ok_or_else(|| Error::internal("the owner bundle cannot sign"))?;
     debug_assert_eq!(secrets.deletion_public(), config.deletion_public);
-    sealed::seal_signed(&owner.common(), signer, &binding, 0, env.random()?, 3, &payload).named(&name)
+    sealed::seal_signed(&owner.common(), signer, &binding, EPOCH, env.random()?, 3, &payload).named(&name)
 }
 
 /// Writes a key slot and says its id.

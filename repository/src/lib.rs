@@ -10,6 +10,7 @@ pub mod check;
 mod copier;
 pub mod credential;
 pub mod diff;
+mod direct;
 pub mod env;
 pub mod error;
 pub mod exec;

@@ -113,9 +113,6 @@ impl Repository {
     /// Refuses to write where a feature bit says that this build would do harm, or where the newest config cannot be
     /// read: what it says of features, domains and the store must hold for all that is written.
     pub fn require_writable(&self) -> Result<()> {
-        let unfit = |reason: &str| {
-            Err(Error::StoreUnfit { url: self.store().url().to_owned(), reason: reason.into() })
-        };
         if let Some(n) = self.unread_config() {
             let name = ObjectName::Config(n);
             return Err(Error::damage(
@@ -123,22 +120,24 @@ impl Repository {
                 "the newest config cannot be read, and nothing is written by an older one; bring it back from a replica",
             ));
         }
-        match self.config().features.access().named("config")? {
+        match self.config().features.access() {
             Access::ReadWrite | Access::AddOnly => Ok(()),
-            Access::ReadOnly => unfit("the repository has features that this version can read but not write"),
+            Access::ReadOnly => Err(self.unfit("that this version can read but not write")),
         }
     }
 
-    /// As [`require_writable`](Self::require_writable), for what deletes or decides what others may delete.
+    /// As [`require_writable`](Self::require_writable), for what deletes.
     pub fn require_deletable(&self) -> Result<()> {
         self.require_writable()?;
-        match self.config().features.access().named("config")? {
+        match self.config().features.access() {
             Access::ReadWrite => Ok(()),
-            Access::AddOnly | Access::ReadOnly => Err(Error::StoreUnfit {
-                url: self.store().url().to_owned(),
-                reason: "the repository has features with which this version must not delete".into(),
-            }),
+            Access::AddOnly | Access::ReadOnly => Err(self.unfit("with which this version must not delete")),
         }
+    }
+
+    fn unfit(&self, features: &str) -> Error {
+        let url = self.store().url().to_owned();
+        Error::StoreUnfit { url, reason: format!("the repository has features {features}") }
     }
 }
 
@@ -262,16 +261,12 @@ impl Configs {
             let Some(object) = object else { continue };
             match open_config(bundle, *n, &object) {
                 Ok(config) => return Ok((config, self.numbers.last().copied().filter(|last| last != n))),
-                Err(error) if is_newer(&error) => return Err(error),
+                Err(error) if error.is_newer() => return Err(error),
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
         Err(failure.unwrap_or_else(|| Error::NoRepository { url: store.url().to_owned() }))
     }
-}
-
-fn is_newer(error: &Error) -> bool {
-    matches!(error, Error::Format { source, .. } if source.kind() == FormatKind::Unsupported)
 }
 
 /// Opens config `n`, which must be signed with the key that the bundle names.

@@ -9,6 +9,7 @@ use repo_format::config::{Config, StoreMode};
 use repo_format::kdf::{Secret, derive, derive_into};
 use repo_format::keys::{Bundle, Role};
 use repo_format::layout::ObjectName;
+use repo_format::limits::EPOCH;
 use repo_format::map::PageKey;
 use repo_format::pack::{PackClass, PackContext};
 use repo_format::sealed::{self, Binding, Class};
@@ -101,7 +102,7 @@ impl Repository {
     /// What seals and opens the trailer of a pack of this domain.
     pub(crate) fn pack_context<'a>(&'a self, class: PackClass, pack_id: &'a PackId) -> PackContext<'a> {
         let repo_id = &self.inner.config.repo_id;
-        PackContext { s_d: self.structure_key(), epoch: repo_format::limits::EPOCH, repo_id, class, pack_id }
+        PackContext { s_d: self.structure_key(), epoch: EPOCH, repo_id, class, pack_id }
     }
 
     /// What the key that opened it may do.
@@ -200,7 +201,7 @@ impl Repository {
         let text = name.to_string();
         let binding = Binding { repo_id: self.repo_id(), class, name: &text };
         let salt = self.env().random()?;
-        sealed::seal(self.object_key(class), &binding, 0, salt, OBJECT_LEVEL, body)
+        sealed::seal(self.object_key(class), &binding, EPOCH, salt, OBJECT_LEVEL, body)
             .map(Bytes::from)
             .named(&text)
     }
@@ -219,7 +220,7 @@ impl Repository {
         let signer = self.bundle().deletion_secret();
         let signer = signer.ok_or_else(|| self.role_error("signing a deletion record", "prune or owner"))?;
         let salt = self.env().random()?;
-        sealed::seal_signed(self.object_key(class), signer, &binding, 0, salt, OBJECT_LEVEL, payload)
+        sealed::seal_signed(self.object_key(class), signer, &binding, EPOCH, salt, OBJECT_LEVEL, payload)
             .map(Bytes::from)
             .named(&text)
     }

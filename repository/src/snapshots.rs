@@ -8,7 +8,7 @@ use futures::stream::{StreamExt, iter};
 use repo_format::gc_record::{ForgetMarker, Tombstone};
 use repo_format::layout::{FORGET_PREFIX, ObjectName, SNAPSHOT_PREFIX};
 use repo_format::map::Place;
-use repo_format::sealed::{Class, check_sum};
+use repo_format::sealed::{Class, class_of};
 use repo_format::snapshot::Snapshot;
 use repo_format::{Id, SnapshotId};
 use std::collections::HashSet;
@@ -146,7 +146,7 @@ pub(crate) fn open_snapshot(
     object: &[u8],
 ) -> Result<Option<Snapshot>> {
     let name = ObjectName::Snapshot(sid);
-    if check_sum(object).named(name)?.0.class == Class::Tombstone {
+    if class_of(object) == Some(Class::Tombstone) {
         let body = repository.open_signed(Class::Tombstone, &name, object)?;
         return check_sid(&name, sid, Tombstone::parse(&body).named(name)?.sid).map(|()| None);
     }

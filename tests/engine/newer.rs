@@ -30,10 +30,6 @@ fn put_features(bench: &Bench, features: Features) {
     put_config(bench, |config| config.features = features);
 }
 
-fn is_newer(error: &Error) -> bool {
-    matches!(error, Error::Format { source, .. } if source.kind() == repo_format::ErrorKind::Unsupported)
-}
-
 fn opened(bench: &Bench, credential: &Credential) -> Result<Repository> {
     bench.open_on(Arc::new(bench.store.clone()), credential)
 }
@@ -52,7 +48,7 @@ fn features_that_forbid_reading_are_not_dodged_by_an_older_config() {
     let (bench, _) = two(301);
     put_features(&bench, Features { incompat: 1, ..Features::default() });
     let error = opened(&bench, &bench.owner).err().unwrap();
-    assert!(is_newer(&error) && error.to_string().contains("config/"), "{error}");
+    assert!(error.is_newer() && error.to_string().contains("config/"), "{error}");
 }
 
 #[test]
@@ -116,7 +112,7 @@ fn repair_removes_nothing_that_is_newer() {
     later.extend_from_slice(&sum.as_bytes()[..16]);
     bench.store.tamper(&name, later.clone());
     let error = repaired_by(&bench.open(), RepairOptions::default()).unwrap_err();
-    assert!(is_newer(&error) && error.to_string().contains(&name), "{error}");
+    assert!(error.is_newer() && error.to_string().contains(&name), "{error}");
     assert_eq!(bench.store.bytes(&name).unwrap(), later);
     let report = bench.check().unwrap();
     let finding = report.errors.iter().find(|finding| finding.object == name).unwrap();

@@ -71,9 +71,7 @@ impl Lab {
 
 /// The largest file below a folder.
 fn largest(folder: &Path) -> PathBuf {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.map(|path| if path.is_dir() { largest(&path) } else { path });
-    files.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+    walk(folder).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
 fn another_program_reads(chunker: &str) {

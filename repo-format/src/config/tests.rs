@@ -102,7 +102,8 @@ fn chunking_tables_are_checked() {
 #[test]
 fn features_gate_access() {
     let mut config = config();
-    let access = |config: &Config| Config::parse(&config.encode().unwrap())?.features.access();
+    let access =
+        |config: &Config| Config::parse(&config.encode().unwrap()).map(|read| read.features.access());
     assert_eq!(access(&config), Ok(Access::ReadWrite));
     config.features.compat = 1;
     assert_eq!(access(&config), Ok(Access::ReadWrite));

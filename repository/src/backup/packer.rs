@@ -8,6 +8,7 @@ use object_store::PutPayload;
 use repo_format::compress::Decompressor;
 use repo_format::kdf::Secret;
 use repo_format::layout::ObjectName;
+use repo_format::limits::EPOCH;
 use repo_format::pack::{
     BodyHasher, HEADER_LEN, OpenTrailer, PackClass, PackContext, PackHeader, PackLen, Row, Trailer,
     open_trailer, seal_trailer,
@@ -167,7 +168,7 @@ impl PackSealer {
         pack.parts.iter().for_each(|part| hasher.update(part));
         let context = PackContext {
             s_d: &self.structure,
-            epoch: 0,
+            epoch: EPOCH,
             repo_id: &self.repo_id,
             class: pack.class,
             pack_id: &pack_id,

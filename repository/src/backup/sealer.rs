@@ -9,7 +9,7 @@ use chunker::blocks::{BlockParams, Cut, Recut, RecutEntry, Scratch, cut_segment}
 use chunker::{BlockKeys, chunk_id};
 use repo_format::compress::Compressor;
 use repo_format::kdf::Secret;
-use repo_format::limits::SESSION_RECORD_COUNT_MAX;
+use repo_format::limits::{EPOCH, SESSION_RECORD_COUNT_MAX};
 use repo_format::map::{EncodedPage, LeafEntry, PageKey};
 use repo_format::record::{PlainRecord, RecordKey, RecordType, SessionKey};
 use repo_format::{Id, KeyId};
@@ -80,8 +80,8 @@ pub(crate) fn session_keys(
     let content_public =
         content_public.ok_or_else(|| repository.role_error(action, "backup, read or owner"))?;
     let (k, ikm) = (Secret::new(env.random()?), Secret::new(env.random()?));
-    let data = SessionKey::data(&repo_id, 0, &content_public, KeyId(env.random()?), &k, &ikm);
-    let structure = SessionKey::structure(&repo_id, 0, repository.structure_key(), KeyId(env.random()?));
+    let data = SessionKey::data(&repo_id, EPOCH, &content_public, KeyId(env.random()?), &k, &ikm);
+    let structure = SessionKey::structure(&repo_id, EPOCH, repository.structure_key(), KeyId(env.random()?));
     Ok((data.named("session key")?, structure.named("session key")?))
 }
 

@@ -29,7 +29,8 @@ impl RunWriter {
     /// For packs that say they were written by `sid`.
     pub(crate) fn new(repository: &Repository, sid: SnapshotId) -> Result<Self> {
         let (repo_id, env) = (repository.repo_id(), repository.env());
-        let key = SessionKey::structure(&repo_id, 0, repository.structure_key(), KeyId(env.random()?));
+        let key =
+            SessionKey::structure(&repo_id, limits::EPOCH, repository.structure_key(), KeyId(env.random()?));
         let pack_sealer = PackSealer {
             store: repository.store().clone(),
             exec: repository.exec().clone(),

@@ -1,7 +1,8 @@
 //! One fetch: read a range of a pack; then open its records and write them.
 
 use super::plan::Piece;
-use super::target::{DIRECT_ALIGNMENT, Target};
+use super::target::Target;
+use crate::direct::{ALIGNMENT, lead};
 use crate::reader::{Fetch, Reader, slice};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -109,7 +110,7 @@ fn open_records(
     tools: &mut Tools,
 ) -> Result<Vec<usize>> {
     let mut failed = Vec::new();
-    begin_aligned(&mut tools.all, pieces, fetch);
+    tools.all.reserve_exact(room(pieces, fetch));
     for (n, location) in &fetch.records {
         let Some(piece) = pieces.get(*n) else { continue };
         let sealed = slice(bytes, &fetch.range, location)?;
@@ -121,6 +122,9 @@ fn open_records(
                 continue;
             }
         }
+        if !piece.offsets.first().is_some_and(|offset| goes_on(&tools.writes, *offset, tools.all.len())) {
+            align(&mut tools.all);
+        }
         let start = tools.all.len();
         tools.all.extend_from_slice(&tools.plain);
         let range = start..tools.all.len();
@@ -131,26 +135,32 @@ fn open_records(
     Ok(failed)
 }
 
-/// Room for all records of a fetch, from an address on that [`Target::write`] can write from past the page cache.
-fn begin_aligned(all: &mut Vec<u8>, pieces: &[Piece], fetch: &Fetch) {
-    let lens = fetch.records.iter().filter_map(|(n, _)| pieces.get(*n)).map(|piece| piece.len);
-    let plain_len = usize::try_from(lens.sum::<u64>()).unwrap_or_default();
-    all.clear();
-    // nothing is moved afterwards
-    all.reserve(plain_len.saturating_add(DIRECT_ALIGNMENT));
-    let start = all.as_ptr().addr();
-    all.resize(start.next_multiple_of(DIRECT_ALIGNMENT) - start, 0);
+/// Bytes that all records of a fetch may take together, each of them aligned: nothing is moved afterwards.
+fn room(pieces: &[Piece], fetch: &Fetch) -> usize {
+    let pieces = fetch.records.iter().filter_map(|(n, _)| pieces.get(*n));
+    let lens = pieces.map(|piece| usize::try_from(piece.len).unwrap_or_default().saturating_add(ALIGNMENT));
+    lens.fold(0, usize::saturating_add)
+}
+
+/// Makes the buffer end at an address that [`Target::write`] can write from past the page cache.
+fn align(all: &mut Vec<u8>) {
+    let end = all.get(all.len()..).map(lead).unwrap_or_default();
+    all.resize(all.len().saturating_add(end), 0);
+}
+
+/// Whether what begins at `start` of the buffer and goes to `offset` goes on where the last write ends.
+fn goes_on(writes: &[(u64, Range<usize>)], offset: u64, start: usize) -> bool {
+    writes.last().is_some_and(|(last_offset, last)| {
+        last.end == start && last_offset.saturating_add(last.len() as u64) == offset
+    })
 }
 
 /// Notes a write; one that goes on where the last one ends becomes part of it.
 fn push_write(writes: &mut Vec<(u64, Range<usize>)>, offset: u64, range: Range<usize>) {
-    if let Some((last_offset, last)) = writes.last_mut()
-        && last.end == range.start
-        && last_offset.saturating_add(last.len() as u64) == offset
-    {
-        last.end = range.end;
-    } else {
-        writes.push((offset, range));
+    let goes_on = goes_on(writes, offset, range.start);
+    match writes.last_mut() {
+        Some((_, last)) if goes_on => last.end = range.end,
+        _ => writes.push((offset, range)),
     }
 }
 

@@ -66,7 +66,7 @@ impl FileSource {
         let opened = file.metadata().map_err(io)?;
         let device = opened.file_type().is_block_device();
         let len = if device { device_len(&file).map_err(io)? } else { opened.len() };
-        let direct = if device { DirectFile::open(path) } else { None };
+        let direct = if device { DirectFile::of(&file) } else { None };
         Ok(FileSource { file, len, device, direct, opened })
     }
 
