@@ -5,16 +5,16 @@
 //! Not modelled: TLS handshakes, slow start, losses, and the limit that a receive window puts on one connection.
 //! Threads, not tasks: they wake within some 0.1 ms, and tokio's timer only ticks every millisecond.
 //! Bytes under way lie in pipes (splice): the proxy never copies them, as it shares the processors with what it times.
-//! So they have a limit, far above these lines': some 64 MiB of a direction; then the sender waits for the receiver.
+//! So they have a limit, far above these lines': some 128 MiB of a direction; then the sender waits for the receiver.
 
 mod pipes;
 
 use anyhow::{Context, Result, ensure};
-use pipes::{Part, Pipe, Pipes};
+use pipes::{Count, Part, Pipe, Pipes};
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -223,9 +223,10 @@ fn probe(listener: &TcpListener, address: SocketAddr) -> Result<()> {
 fn carry(from: &TcpStream, to: &TcpStream, direction: &Direction, line: Line, mut saw: impl FnMut(&[u8])) {
     let (sender, receiver) = channel();
     let (done, drained) = channel();
-    let mut pipes = Pipes::new(&direction.pipes, drained);
+    let count = &Count::new(&direction.pipes);
+    let mut pipes = Pipes::new(count, drained);
     std::thread::scope(|scope| {
-        scope.spawn(move || deliver(to, &receiver, &done));
+        scope.spawn(move || deliver(to, &receiver, |pipe| count.give_back(pipe, &done)));
         // waits for bytes, for a pipe is locked while it waits itself; and shows enough of them for a trace
         let mut first = [0; 256];
         while let Ok(seen @ 1..) = from.peek(&mut first) {
@@ -250,7 +251,7 @@ fn carry(from: &TcpStream, to: &TcpStream, direction: &Direction, line: Line, mu
 }
 
 /// Hands on what has arrived; no part is the end. Pipes go back when the next one begins.
-fn deliver(to: &TcpStream, parts: &Receiver<(Instant, Option<Part>)>, drained: &Sender<Arc<Pipe>>) {
+fn deliver(to: &TcpStream, parts: &Receiver<(Instant, Option<Part>)>, give_back: impl Fn(Arc<Pipe>)) {
     let mut last: Option<Arc<Pipe>> = None;
     for (arrives_at, part) in parts {
         sleep_until(arrives_at);
@@ -262,7 +263,7 @@ fn deliver(to: &TcpStream, parts: &Receiver<(Instant, Option<Part>)>, drained: &
         if let Some(before) = last.replace(Arc::clone(&pipe))
             && !Arc::ptr_eq(&before, &pipe)
         {
-            let _ = drained.send(before);
+            give_back(before);
         }
     }
     let _ = to.shutdown(Shutdown::Write);

@@ -114,6 +114,13 @@ pub struct Fetch {
     pub records: Vec<(usize, Location)>,
 }
 
+impl Fetch {
+    /// Bytes to read.
+    pub fn range_len(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+}
+
 impl Reader {
     /// Reads through `index`.
     pub fn new(repository: Repository, index: impl Into<Known>) -> Self {

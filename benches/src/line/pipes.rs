@@ -6,13 +6,13 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 /// What a pipe holds: at most 1 MiB without privileges, and all pipes of such a user 64 MiB.
 const PIPE_LEN: usize = 2 * PART_LEN_MAX;
-/// How many pipes a direction may have, besides two of each connection: 64 MiB in full ones are under way at most.
-const PIPES_MAX: usize = 128;
+/// How many pipes a direction may have, besides two of each connection: 128 MiB in full ones are under way at most.
+const PIPES_MAX: usize = 256;
 
 /// Holds bytes in the kernel: reading end and writing end.
 pub(super) struct Pipe(OwnedFd, OwnedFd);
@@ -48,20 +48,43 @@ impl Pipe {
 /// So many bytes of a pipe.
 pub(super) type Part = (Arc<Pipe>, usize);
 
+/// How many pipes there are of one direction of a connection, and of all of them.
+pub(super) struct Count<'a> {
+    made: AtomicUsize,
+    /// Drained and not filled again.
+    back: AtomicUsize,
+    all: &'a AtomicUsize,
+}
+
+impl<'a> Count<'a> {
+    pub(super) fn new(all: &'a AtomicUsize) -> Self {
+        Count { made: AtomicUsize::new(0), back: AtomicUsize::new(0), all }
+    }
+
+    /// Gives a drained pipe back, unless one waits there already: a connection that rests keeps none from the others.
+    pub(super) fn give_back(&self, pipe: Arc<Pipe>, drained: &Sender<Arc<Pipe>>) {
+        if self.back.fetch_add(1, Ordering::SeqCst) == 0 {
+            let _ = drained.send(pipe);
+        } else {
+            self.back.fetch_sub(1, Ordering::SeqCst);
+            self.made.fetch_sub(1, Ordering::SeqCst);
+            self.all.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.made.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
 /// The pipes of one direction of a connection. Bytes leave in the order in which they came, so a pipe takes many
 /// parts; but not once its first is due, for a pipe is locked while a slow receiver takes from it.
 pub(super) struct Pipes<'a> {
     filling: Option<Filling>,
-    made: usize,
-    /// Those of all connections.
-    all: &'a AtomicUsize,
+    count: &'a Count<'a>,
     drained: Receiver<Arc<Pipe>>,
-}
-
-impl Drop for Pipes<'_> {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.made, Ordering::Relaxed);
-    }
 }
 
 struct Filling {
@@ -71,8 +94,8 @@ struct Filling {
 }
 
 impl<'a> Pipes<'a> {
-    pub(super) fn new(all: &'a AtomicUsize, drained: Receiver<Arc<Pipe>>) -> Self {
-        Pipes { filling: None, made: 0, all, drained }
+    pub(super) fn new(count: &'a Count<'a>, drained: Receiver<Arc<Pipe>>) -> Self {
+        Pipes { filling: None, count, drained }
     }
 
     /// Takes a part of those bytes that have come, of which there are some.
@@ -86,7 +109,7 @@ impl<'a> Pipes<'a> {
             let mut filling = match filling {
                 Some(filling) => filling,
                 None => {
-                    let pipe = self.drained.try_recv().or_else(|_| self.another())?;
+                    let pipe = self.another()?;
                     Filling {
                         pipe,
                         room: PIPE_LEN,
@@ -103,21 +126,25 @@ impl<'a> Pipes<'a> {
         }
     }
 
-    /// A new one, or one that comes back. One does if there are two: the deliverer keeps only the last.
+    /// One that came back, a new one, or one that comes back. One does if there are two: the deliverer keeps only the
+    /// last.
     fn another(&mut self) -> std::io::Result<Arc<Pipe>> {
-        let error = if self.made < 2 || self.all.load(Ordering::Relaxed) < PIPES_MAX {
-            match Pipe::new() {
+        let come = self.drained.try_recv().ok();
+        let few = self.count.made.load(Ordering::SeqCst) < 2;
+        let pipe = match come {
+            Some(pipe) => pipe,
+            None if few || self.count.all.load(Ordering::SeqCst) < PIPES_MAX => match Pipe::new() {
                 Ok(pipe) => {
-                    self.made += 1;
-                    self.all.fetch_add(1, Ordering::Relaxed);
+                    self.count.made.fetch_add(1, Ordering::SeqCst);
+                    self.count.all.fetch_add(1, Ordering::SeqCst);
                     return Ok(Arc::new(pipe));
                 }
-                Err(error) if self.made < 2 => return Err(error),
-                Err(error) => error,
-            }
-        } else {
-            std::io::ErrorKind::BrokenPipe.into()
+                Err(error) if few => return Err(error),
+                Err(error) => self.drained.recv().map_err(|_| error)?,
+            },
+            None => self.drained.recv().map_err(|_| std::io::ErrorKind::BrokenPipe)?,
         };
-        self.drained.recv().map_err(|_| error)
+        self.count.back.fetch_sub(1, Ordering::SeqCst);
+        Ok(pipe)
     }
 }

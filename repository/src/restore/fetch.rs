@@ -69,6 +69,13 @@ pub(super) struct Fetched {
     bytes: Option<Bytes>,
 }
 
+impl Fetched {
+    /// Bytes of the range.
+    pub(super) fn range_len(&self) -> u64 {
+        self.fetch.range_len()
+    }
+}
+
 /// Reads a range. Damage is no error yet: there may be other locations.
 pub(super) async fn read(shared: Shared, pieces: Arc<Vec<Piece>>, fetch: Fetch) -> Result<Fetched> {
     let bytes = match shared.reader.fetch(&fetch.name, fetch.range.clone()).await {

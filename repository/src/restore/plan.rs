@@ -32,8 +32,8 @@ const PLAIN_LEN_MAX: u64 = 16 << 20;
 pub(super) struct Limits {
     /// Fetches that are opened and written.
     pub(super) opening: usize,
-    /// Those and the ones on their way, at most: each is up to [`FETCH_LEN_MAX`] bytes.
-    pub(super) depth: usize,
+    /// Sealed bytes of those, of the ones that wait for it, and of the ones on their way.
+    pub(super) fetched_len: u64,
     /// Plain bytes of one fetch, unless it is a single record.
     pub(super) plain_len: u64,
 }
@@ -41,12 +41,12 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(exec: &Exec) -> Self {
         let memory_len = exec.memory_len().saturating_sub(OTHER_MEMORY_LEN);
-        let fit = |memory_len: u64, len: u64| usize::try_from(memory_len / len).unwrap_or(usize::MAX);
         // one more than threads is written meanwhile; half of the memory is left to what is fetched
-        let opening = fit(memory_len, 2 * PLAIN_LEN_MIN).clamp(1, exec.width() + 1);
+        let fit = usize::try_from(memory_len / (2 * PLAIN_LEN_MIN)).unwrap_or(usize::MAX);
+        let opening = fit.clamp(1, exec.width() + 1);
         let plain_len = (memory_len / (2 * opening as u64)).clamp(PLAIN_LEN_MIN, PLAIN_LEN_MAX);
-        let left = memory_len.saturating_sub(plain_len.saturating_mul(opening as u64));
-        Limits { opening, depth: fit(left, FETCH_LEN_MAX).clamp(2, 64), plain_len }
+        let fetched_len = memory_len.saturating_sub(plain_len.saturating_mul(opening as u64));
+        Limits { opening, fetched_len: fetched_len.max(2 * FETCH_LEN_MAX), plain_len }
     }
 }
 

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// Records read again at once, of up to 4 MiB each.
 const AGAIN_COUNT: usize = 4;
+/// Ranges held at a time at most, however short they are.
+const DEPTH_MAX: usize = 64;
 
 /// Writes a volume to its target and waits until it is on the medium. Gives what is lost of it.
 pub(super) async fn restore(
@@ -54,7 +56,8 @@ pub(super) async fn restore(
 enum Event {
     Window(Box<(Windows, Window)>),
     Fetched(Fetched),
-    Done(Done),
+    /// With the bytes that had been fetched for it.
+    Done(Done, u64),
 }
 
 /// Windows, fetches and writes on their way: the next window is prepared and ranges are fetched while others are opened
@@ -74,6 +77,8 @@ struct Pipeline {
     opening: usize,
     /// Ranges held at a time: more of them the farther the store is away.
     depth: usize,
+    /// Their bytes.
+    held_len: u64,
 }
 
 impl Pipeline {
@@ -88,7 +93,8 @@ impl Pipeline {
             ready: VecDeque::new(),
             fetching: 0,
             opening: 0,
-            depth: limits.depth.min(2 * limits.opening),
+            depth: DEPTH_MAX.min(2 * limits.opening),
+            held_len: 0,
         };
         pipeline.prepare(windows);
         pipeline
@@ -118,8 +124,9 @@ impl Pipeline {
                 None => return Ok(()),
                 Some(Event::Window(next)) => self.prepared = Some(next),
                 Some(Event::Fetched(fetched)) => self.fetched(fetched),
-                Some(Event::Done(done)) => {
+                Some(Event::Done(done, fetched_len)) => {
                     self.opening -= 1;
+                    self.held_len = self.held_len.saturating_sub(fetched_len);
                     run.done(done).await?;
                 }
             }
@@ -144,23 +151,31 @@ impl Pipeline {
             && let Some(fetched) = self.ready.pop_front()
         {
             self.opening += 1;
+            let fetched_len = fetched.range_len();
             let written = fetch::write(self.shared.clone(), fetched);
-            self.push(async move { written.await.map(Event::Done) });
+            self.push(async move { written.await.map(|done| Event::Done(done, fetched_len)) });
         }
-        while self.fetching + self.ready.len() + self.opening < self.depth
-            && let Some(fetch) = self.waiting.pop_front()
-        {
+        while let Some(fetch) = self.next_fetch() {
             self.fetching += 1;
+            self.held_len = self.held_len.saturating_add(fetch.range_len());
             let read = fetch::read(self.shared.clone(), self.pieces.clone(), fetch);
             self.push(async move { read.await.map(Event::Fetched) });
         }
+    }
+
+    /// The next range, if there is room for it. One alone always has room.
+    fn next_fetch(&mut self) -> Option<Fetch> {
+        let held = self.fetching + self.ready.len() + self.opening;
+        let len = self.held_len.saturating_add(self.waiting.front()?.range_len());
+        let has_room = held < self.depth && len <= self.limits.fetched_len;
+        (has_room || held == 0).then(|| self.waiting.pop_front())?
     }
 
     fn fetched(&mut self, fetched: Fetched) {
         self.fetching -= 1;
         if self.opening < self.limits.opening && self.ready.is_empty() {
             // somebody had to wait for it
-            self.depth = self.limits.depth.min(self.depth + 1);
+            self.depth = DEPTH_MAX.min(self.depth + 1);
         }
         self.ready.push_back(fetched);
     }
