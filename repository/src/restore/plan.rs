@@ -22,7 +22,7 @@ const TRAILERS_AT_ONCE: usize = 64;
 /// Trailers fetched at the same time.
 const TRAILERS_IN_FLIGHT: usize = 16;
 /// What is left to the index, trailers, windows, and buffers of the line.
-const OTHER_MEMORY_LEN: u64 = 88 << 20;
+const OTHER_MEMORY_LEN: u64 = 112 << 20;
 /// Plain bytes that are opened and written together. A record can be as long as half of the least.
 const PLAIN_LEN_MIN: u64 = 8 << 20;
 const PLAIN_LEN_MAX: u64 = 16 << 20;
