@@ -144,6 +144,11 @@ impl Objects {
         alive.map(|(name, object)| (name.as_str(), object.bytes.len() as u64))
     }
 
+    /// Names of all that ever was there.
+    pub(super) fn made(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
     /// True if an object of this name was ever there.
     pub(super) fn was_made(&self, name: &str) -> bool {
         self.by_name.contains_key(name)

@@ -121,10 +121,13 @@ impl Model {
         for (sid, no) in &self.backed_up {
             *groups.entry(&self.specs[*no].group).or_default() |= was_last(sid);
         }
-        // undeleted ones carry the group of what they came from
-        let undeleted =
-            self.committed.iter().any(|sid| was_last(sid) && !self.backed_up.iter().any(|(s, _)| s == sid));
-        match groups.iter().find(|(group, last)| !**last && !undeleted && alive.get(*group) != Some(&true)) {
+        // of an unknown group: undeleted, or landed after its backup had taken another name
+        let is_unknown = |name| match ObjectName::parse(name) {
+            Ok(ObjectName::Forget { sid, last: true }) => !self.backed_up.iter().any(|(s, _)| *s == sid),
+            _ => false,
+        };
+        let unknown = store.made().any(is_unknown);
+        match groups.iter().find(|(group, last)| !**last && !unknown && alive.get(*group) != Some(&true)) {
             Some((group, _)) => {
                 Err(format!("group {group} was only ever forgotten plainly and has nothing left"))
             }
