@@ -185,6 +185,27 @@ fn sessions_obey_every_unswept_plan() {
     is_sound(&bench, &[&data[2]], 1);
 }
 
+/// A prune that an error stops takes its plan back, and nobody has to name it; not once its sweep may land.
+#[test]
+fn a_plan_is_taken_back_unless_its_sweep_was_sent() {
+    for (seed, failing, end, stays) in [(220, Verb::List, "packs/", false), (221, Verb::Put, ".sweep", true)]
+    {
+        let (bench, data, sids) = three(seed);
+        run(forget(&bench.open(), &[sids[0]], false)).unwrap();
+        let store = bench.store.clone();
+        let plan = move |_, verb, name: &str| {
+            let is_planned = store.names().iter().any(|name| name.ends_with(".plan"));
+            if is_planned && verb == failing && name.ends_with(end) { Fault::Refuse } else { Fault::None }
+        };
+        let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
+        prune_on(&bench, driver, options(0)).unwrap_err();
+        assert_eq!(names(&bench, "gc/", ".plan").len(), usize::from(stays), "{end}");
+        let (report, had_to_take_over) = prune_taking_over(&bench, 0);
+        assert_eq!((had_to_take_over, report.snapshots_deleted), (stays, 1), "{end}: {report:?}");
+        is_sound(&bench, &[&data[1], &data[2]], 2);
+    }
+}
+
 /// A plan that was overtaken while it was written, and whose process died before it could take it back,
 /// says nothing any more once there is a sweep.
 #[test]
