@@ -17,6 +17,7 @@ use repository::store::{Driver, DriverError, MemoryDriver, ObjectMeta, PutPayloa
 use repository::{ErrorKind, Result, pending};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tests::engine::{Bench, run, volume};
 
@@ -69,15 +70,26 @@ fn three(seed: u64) -> (Bench, Vec<Vec<u8>>, Vec<SnapshotId>) {
     (bench, data, sids)
 }
 
-/// A prune that ends right after its plan, after `sid` was forgotten.
-fn dies_after_its_plan(bench: &Bench, sid: SnapshotId) {
+/// A prune that ends right after it has put a record with this end, after `sid` was forgotten.
+fn dies_after(bench: &Bench, sid: SnapshotId, end: &'static str) {
     run(forget(&bench.open(), &[sid], false)).unwrap();
-    let plan = |_, verb, name: &str| {
-        if verb == Verb::Put && name.ends_with(".plan") { Fault::CrashAfter } else { Fault::None }
+    let plan = move |_, verb, name: &str| {
+        if verb == Verb::Put && name.ends_with(end) { Fault::CrashAfter } else { Fault::None }
     };
     let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
     prune_on(bench, driver, options(3600)).unwrap_err();
+}
+
+fn dies_after_its_plan(bench: &Bench, sid: SnapshotId) {
+    dies_after(bench, sid, ".plan");
     assert_eq!(names(bench, "gc/", ".sweep").len(), 0);
+}
+
+/// The only plan there is.
+fn plan_of(bench: &Bench) -> (String, Bytes) {
+    let name = names(bench, "gc/", ".plan").remove(0);
+    let bytes = bench.store.bytes(&name).unwrap();
+    (name, bytes)
 }
 
 /// Puts what only `other` has into `bench`.
@@ -203,6 +215,71 @@ fn a_plan_is_taken_back_unless_its_sweep_was_sent() {
         let (report, had_to_take_over) = prune_taking_over(&bench, 0);
         assert_eq!((had_to_take_over, report.snapshots_deleted), (stays, 1), "{end}: {report:?}");
         is_sound(&bench, &[&data[1], &data[2]], 2);
+    }
+}
+
+/// Another prune wrote its plan at the same time: this one takes its own back and says so.
+#[test]
+fn a_plan_beside_anothers_is_taken_back() {
+    let (bench, data, sids) = three(222);
+    let other = bench.fork();
+    dies_after_its_plan(&other, sids[1]);
+    let (plan, bytes) = plan_of(&other);
+    run(forget(&bench.open(), &[sids[0]], false)).unwrap();
+    let (store, name) = (bench.store.clone(), plan.clone());
+    let meanwhile = move |_, verb, _: &str| {
+        // what is asked for first after the own plan was written
+        if verb == Verb::List && store.names().iter().any(|name| name.ends_with(".plan")) {
+            store.tamper(&name, bytes.clone());
+        }
+        Fault::None
+    };
+    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), meanwhile));
+    let error = prune_on(&bench, driver, options(0)).unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains(&plan), "{error}");
+    assert_eq!(names(&bench, "gc/", ".plan"), [plan]);
+    assert!(prune_taking_over(&bench, 0).1);
+    is_sound(&bench, &[&data[1], &data[2]], 2);
+}
+
+/// The plan of a process that was named as dead goes only while nothing else of its generation has come.
+#[test]
+fn a_dead_plan_stays_beside_what_came_meanwhile() {
+    let (bench, _, sids) = three(223);
+    let (dead, other) = (bench.fork(), bench.fork());
+    dies_after(&dead, sids[0], ".sweep");
+    dies_after_its_plan(&other, sids[1]);
+    let (plan, bytes) = plan_of(&dead);
+    bench.store.tamper(&plan, bytes);
+    run(forget(&bench.open(), &[sids[0], sids[1]], false)).unwrap();
+    let take_over = named_dead(&pruned(&bench, options(0)).unwrap_err());
+    let sweep = names(&dead, "gc/", ".sweep").remove(0);
+    let sweep = (sweep.clone(), dead.store.bytes(&sweep).unwrap());
+    for (name, bytes) in [sweep, plan_of(&other)] {
+        let mut refused = 0;
+        // whenever it comes
+        for listing in 0..8 {
+            let fork = bench.fork();
+            let (store, plan, name, bytes) = (fork.store.clone(), plan.clone(), name.clone(), bytes.clone());
+            let listings = AtomicUsize::new(0);
+            let meanwhile = move |_, verb, asked: &str| {
+                let is_listing = verb == Verb::List && asked == "gc/";
+                if is_listing
+                    && listings.fetch_add(1, Ordering::SeqCst) == listing
+                    && store.bytes(&plan).is_some()
+                {
+                    store.tamper(&name, bytes.clone());
+                }
+                let is_there = store.bytes(&name).is_some();
+                assert!(!(verb == Verb::Delete && asked == plan && is_there), "{plan} goes beside {name}");
+                Fault::None
+            };
+            let driver = Arc::new(FaultDriver::new(Arc::new(fork.store.clone()), meanwhile));
+            let result =
+                prune_on(&fork, driver, PruneOptions { take_over: take_over.clone(), ..options(3600) });
+            refused += usize::from(result.is_err());
+        }
+        assert_eq!(refused > 0, name.ends_with(".plan"), "{name}: {refused}");
     }
 }
 
