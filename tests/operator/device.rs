@@ -74,6 +74,7 @@ fn a_device_is_backed_up_and_restored_to_another() {
     lab.run(&format!("restore {later} --volume shop/data={} --force", target.name())).ok();
     // nor what a restore writes in long stretches
     assert_eq!(in_memory(&watch, 7 << 20), Err(Errno::AGAIN));
+    lab.run(&format!("restore {later} --volume shop/data={} --force --verify", target.name())).ok();
     drop((watch, target));
     assert!(std::fs::read(lab.path("other")).unwrap() == content);
     lab.assert_intact();

@@ -26,7 +26,8 @@ pub(super) struct Model {
     pub(super) specs: Vec<Arc<Spec>>,
     /// Snapshots that a backup or an undelete has reported.
     pub(super) committed: Vec<SnapshotId>,
-    /// Those of a backup, with its number.
+    /// Those of a backup, with its number; and others that were seen: undeleted, or landed after their backup had taken
+    /// another name.
     pub(super) backed_up: Vec<(SnapshotId, usize)>,
 }
 
@@ -49,7 +50,7 @@ pub(super) fn outside(world: &Shared, base: &Base) -> Repository {
 
 impl Model {
     /// Everything that must hold; says what does not.
-    pub(super) fn verify(&self, world: &Shared, base: &Base) -> Result<(), String> {
+    pub(super) fn verify(&mut self, world: &Shared, base: &Base) -> Result<(), String> {
         let repository = outside(world, base);
         let verified = self.verify_with(world, &repository).now_or_never();
         verified.unwrap_or_else(|| Err("looking from outside waits for something".into()))
@@ -77,10 +78,15 @@ impl Model {
         Ok(())
     }
 
-    async fn verify_with(&self, world: &Shared, repository: &Repository) -> Result<(), String> {
+    async fn verify_with(&mut self, world: &Shared, repository: &Repository) -> Result<(), String> {
         let (entries, problems) = snapshots::list(repository).await.map_err(|e| format!("listing: {e}"))?;
         if let Some(problem) = problems.first() {
             return Err(format!("listing snapshots: {problem}"));
+        }
+        for entry in &entries {
+            if !self.is_known(entry.id) {
+                self.backed_up.push((entry.id, self.spec(entry)?.no));
+            }
         }
         let store = world.lock().store.clone();
         for sid in self.committed.iter().filter(|sid| !is_forgotten(&store, **sid)) {
@@ -121,11 +127,8 @@ impl Model {
         for (sid, no) in &self.backed_up {
             *groups.entry(&self.specs[*no].group).or_default() |= was_last(sid);
         }
-        // of an unknown group: undeleted, or landed after its backup had taken another name
-        let is_unknown = |name| match ObjectName::parse(name) {
-            Ok(ObjectName::Forget { sid, last: true }) => !self.backed_up.iter().any(|(s, _)| *s == sid),
-            _ => false,
-        };
+        // it came and went unseen: its group is not known
+        let is_unknown = |name| matches!(ObjectName::parse(name), Ok(ObjectName::Forget { sid, last: true }) if !self.is_known(sid));
         let unknown = store.made().any(is_unknown);
         match groups.iter().find(|(group, last)| !**last && !unknown && alive.get(*group) != Some(&true)) {
             Some((group, _)) => {
@@ -133,6 +136,10 @@ impl Model {
             }
             None => Ok(()),
         }
+    }
+
+    fn is_known(&self, sid: SnapshotId) -> bool {
+        self.backed_up.iter().any(|(known, _)| *known == sid)
     }
 
     fn spec(&self, entry: &SnapshotEntry) -> Result<&Spec, String> {
