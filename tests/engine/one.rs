@@ -197,6 +197,35 @@ fn sessions_obey_every_unswept_plan() {
     is_sound(&bench, &[&data[2]], 1);
 }
 
+/// What an init has announced counts for 15 minutes: it must have written its config by then.
+#[test]
+fn an_init_that_is_too_slow_makes_nothing() {
+    for (seed, secs, is_made) in [(224, 599, true), (225, 601, false)] {
+        let bench = Bench::bare_one(seed);
+        let (store, clock) = (bench.store.clone(), bench.clock.clone());
+        let slow = move |_, verb, name: &str| {
+            if verb == Verb::Put
+                && name.starts_with("keys/")
+                && !store.names().iter().any(|n| n.starts_with("keys/"))
+            {
+                clock.advance(Duration::from_secs(secs));
+            }
+            Fault::None
+        };
+        let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), slow));
+        let made = bench.init_on(driver, Chunking::blocks());
+        assert_eq!(made.is_ok(), is_made, "{secs} s");
+        assert_eq!(names(&bench, "config", "").len(), usize::from(is_made), "{secs} s");
+        if let Err(error) = made {
+            assert!(
+                error.kind() == ErrorKind::Conflict && error.to_string().contains("run it again"),
+                "{error}"
+            );
+        }
+        assert_eq!(names(&bench, "probe/", ""), [""; 0], "the announcement goes");
+    }
+}
+
 /// A prune that an error stops takes its plan back, and nobody has to name it; not once its sweep may land.
 #[test]
 fn a_plan_is_taken_back_unless_its_sweep_was_sent() {

@@ -6,6 +6,7 @@ use repository::backup::BackupRequest;
 use repository::forget::forget;
 use repository::progress::Progress;
 use repository::prune::{MaxUnused, PruneOptions, PruneReport, prune};
+use repository::store::fault::{Fault, FaultDriver, Verb};
 use repository::{ErrorKind, Repository, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,43 @@ fn condemned_packs_wait_for_the_window() {
     assert_eq!((late.packs_deleted, late.bytes_freed), (report.packs_condemned, report.bytes_condemned));
     assert_eq!((late.snapshots_deleted, late.bytes_waiting, late.free_at_ms), (1, 0, None));
     assert_eq!(bench.check().unwrap().errors, vec![]);
+}
+
+/// Somebody else's prune has ended the generation while this one waited to resume it: what that one has written
+/// counts, and nothing is looked at again.
+#[test]
+fn a_plan_that_was_swept_meanwhile_is_not_swept_again() {
+    let bench = Bench::new(19);
+    let data = tests::data::bytes(19, 200_000);
+    let first = bench.backup(of("one", &data)).unwrap().snapshot_id.unwrap();
+    bench.backup(of("one", &tests::data::bytes(20, 200_000))).unwrap();
+    run(forget(&bench.open(), &[first], false)).unwrap();
+    let prune_on = |bench: &Bench, plan: fn(Verb, &str) -> Fault| {
+        let driver =
+            FaultDriver::new(Arc::new(bench.store.clone()), move |_, verb, name: &str| plan(verb, name));
+        pruned(&bench.open_on(Arc::new(driver), &bench.owner).unwrap(), options())
+    };
+    let dies = |verb, name: &str| {
+        if verb == Verb::Put && name.ends_with(".plan") { Fault::CrashAfter } else { Fault::None }
+    };
+    prune_on(&bench, dies).unwrap_err();
+    let other = bench.fork();
+    let by_other = pruned(&other.open(), options()).unwrap();
+    assert!(by_other.packs_condemned > 0, "{by_other:?}");
+    let sweep = other.store.names().into_iter().find(|name| name.ends_with(".sweep")).unwrap();
+    let bytes = other.store.bytes(&sweep).unwrap();
+    let (store, name) = (bench.store.clone(), sweep.clone());
+    let meanwhile = move |_, verb, asked: &str| {
+        // the plan has been read
+        if verb == Verb::List && asked == "packs/" && store.bytes(&name).is_none() {
+            store.tamper(&name, bytes.clone());
+        }
+        assert!(!(verb == Verb::Put && asked == name), "{name} is put a second time");
+        Fault::None
+    };
+    let driver = FaultDriver::new(Arc::new(bench.store.clone()), meanwhile);
+    let report = pruned(&bench.open_on(Arc::new(driver), &bench.owner).unwrap(), options()).unwrap();
+    assert_eq!((report.packs_condemned, report.packs_deleted), (0, by_other.packs_condemned), "{report:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! the first, at each of its store calls in turn.
 
 use crate::crash::{is_sound, request};
-use crate::one::{named_dead, options, prune_on, pruned};
+use crate::one::{named_dead, names, options, prune_on, pruned};
 use repo_format::config::Chunking;
 use repository::forget::forget;
 use repository::prune::PruneOptions;
@@ -145,6 +145,11 @@ fn inits() {
             assert!(conflict(&one) || conflict(&two), "two repositories");
             if let Some(repo_id) = one.ok().or(two.ok()) {
                 assert_eq!(bench.open().repo_id(), repo_id);
+                assert_eq!(
+                    names(bench, "keys/", "").len(),
+                    2,
+                    "who steps back does so before it writes a key slot"
+                );
                 made.set(made.get() + 1);
             }
         },

@@ -104,7 +104,9 @@ mod tests {
         let mut duties = Duties::new(&folder, 100 * 24);
         let mut wanted = Vec::new();
         for n in 0..1000u32 {
-            let duty = Duty { keeper: n % 300 * 7, id: [n as u8; 16], leaving: n };
+            // keepers that differ in the highest byte alone, too
+            let keeper = n % 150 * 7 + ((n / 150 % 2) << 24);
+            let duty = Duty { keeper, id: [n as u8; 16], leaving: n };
             wanted.push((duty.keeper, duty.id, duty.leaving));
             duties.push(duty);
             runtime.block_on(duties.settle()).unwrap();
