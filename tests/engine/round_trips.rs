@@ -5,6 +5,7 @@ use futures::future::{BoxFuture, poll_fn};
 use futures::stream::{BoxStream, StreamExt, once};
 use repository::Repository;
 use repository::backup::{BackupRequest, ManifestInput, backup};
+use repository::check::{CheckOptions, ReadData, check};
 use repository::progress::Progress;
 use repository::restore::{RestoreRequest, RestoreVolume, restore_with};
 use repository::store::{Driver, DriverError, ObjectMeta, PutPayload};
@@ -203,4 +204,26 @@ fn many_manifests_are_read_together() {
     assert_eq!(small, [json(7).into_bytes(), json(2999).into_bytes()]);
     // a round or two for each MiB of them
     assert!(asked.len() <= 20, "{} rounds", asked.len());
+}
+
+#[test]
+fn packs_are_checked_together() {
+    let bench = Bench::new(963);
+    for n in 0..12 {
+        let volumes = vec![volume("shop/data", &bytes(970 + n, 50_000))];
+        bench.backup(BackupRequest { volumes, ..Default::default() }).unwrap();
+    }
+    let packs = bench.store.names().iter().filter(|name| name.starts_with("packs/")).count();
+    assert!(packs >= 24, "{packs} packs");
+    let rounds = |read_data| {
+        let (options, progress) =
+            (CheckOptions { read_data, snapshots: Vec::new() }, Arc::new(Progress::default()));
+        let work = |driver| async { check(&open(&bench, driver).await, options, &progress).await };
+        let (report, asked) = far(&bench, work);
+        assert_eq!(report.unwrap().errors, vec![]);
+        asked.len()
+    };
+    // lists, keys, runs and pages one by one; snapshots and trailers eight at a time, two packs for each thread
+    let (trailers, whole) = (rounds(ReadData::None), rounds(ReadData::All));
+    assert!(trailers <= 48 && whole <= trailers + packs.div_ceil(2), "{packs}: {trailers}, {whole}");
 }

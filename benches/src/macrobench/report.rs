@@ -12,7 +12,7 @@ const NOTES: &str = "\
 - Times are of whole processes, from start to end, and then until the system has written back all that the process left in memory (syncfs), for every program alike: orlop and restic sync their packs, others leave that to the system.
 - CPU is user and system time of the process with all threads and children; peak is VmHWM of the process; stored is by how much the files of the repository grew (apparent sizes).
 - Ratios are medians of the ratios of each round: above 1, orlop takes less.
-- Images lie in the page cache, as far as it has room, before programs take turns; another one begins each round. Restores go to a fresh file on the same disk and are compared with the image by cmp.
+- Images lie in the page cache, as far as it has room, before each program's turn (borg has the system drop what it has read); another one begins each round. Restores go to a fresh file on the same disk and are compared with the image by cmp.
 - Programs run at their defaults with encryption on: borg with zstd,1 and repokey-blake2, kopia with zstd-fastest, orlop opened by a key file, the others by a password (their key derivation is part of the time). Holes of images are restored as holes by orlop; the others decide themselves.
 - `check` is what each program calls so, at its default depth; kopia: `snapshot verify`.
 - limit is the fused loop of the same kernels in this process, with as many threads as CPUs, packs written and synced where the step stores.

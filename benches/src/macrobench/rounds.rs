@@ -77,11 +77,12 @@ impl Bench {
             self.images.bring(state)?;
         }
         let source = self.source(step);
-        // all find the image in memory, if there is room for it; a sparse one is mostly not there at all
-        let image = Image::open(&source, params()?.segment_len())?;
+        // each finds the image in memory, if there is room for it: borg has the system drop what it has read
+        let in_memory = || Image::open(&source, params()?.segment_len());
         let turns = self.programs.len();
         for turn in 0..turns {
             let Some(program) = self.programs.get((turn + round) % turns).cloned() else { continue };
+            in_memory()?;
             let sample = self.run(round, step, &source, &program)?;
             self.record(sample);
             if step == Step::Initial && program.kind == Kind::Orlop {
@@ -89,7 +90,7 @@ impl Bench {
             }
         }
         if let Step::Initial | Step::Unchanged | Step::ExtraInitial(Extra::Random) = step {
-            let sample = self.limit(round, step, &image)?;
+            let sample = self.limit(round, step, &in_memory()?)?;
             self.record(sample);
         }
         Ok(())

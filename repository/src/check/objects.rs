@@ -6,6 +6,7 @@ use crate::gc::GcView;
 use crate::snapshots::{open_final, open_snapshot};
 use crate::{Error, Repository, Result};
 use bytes::Bytes;
+use futures::stream::{Stream, StreamExt, iter};
 use repo_format::gc_record::ForgetMarker;
 use repo_format::keys::slot::SealedSlot;
 use repo_format::layout::{
@@ -15,6 +16,10 @@ use repo_format::sealed::Class;
 use repo_format::snapshot::{Pending, Snapshot};
 use repo_format::{ErrorKind as FormatKind, SnapshotId};
 use std::collections::BTreeSet;
+use std::pin::pin;
+
+/// Small objects read at the same time.
+const READS_IN_FLIGHT: usize = 8;
 
 /// The snapshots of this domain.
 pub(super) struct Finals {
@@ -89,11 +94,11 @@ pub(super) async fn read_finals(check: &mut Check<'_>, view: &GcView) -> Result<
         snapshots: Vec::new(),
         forgotten: view.forgotten.iter().copied().collect(),
     };
-    let listed = check.repository.store().list(SNAPSHOT_PREFIX).await?;
-    for (name, _) in listed {
+    let mut reads = pin!(read_each(check.repository, SNAPSHOT_PREFIX).await?);
+    while let Some((name, read)) = reads.next().await {
         let ObjectName::Snapshot(sid) = name else { continue };
         check.objects += 1;
-        let read = match check.repository.store().get(&name).await {
+        let read = match read {
             // deleted since the listing
             Ok(None) => continue,
             Ok(Some(object)) => open_snapshot(check.repository, sid, &object),
@@ -120,12 +125,23 @@ pub(super) async fn read_finals(check: &mut Check<'_>, view: &GcView) -> Result<
     Ok(finals)
 }
 
+/// Reads what is below a folder of small objects, in the order of the listing.
+async fn read_each<'r>(
+    repository: &'r Repository,
+    prefix: &str,
+) -> Result<impl Stream<Item = (ObjectName, Result<Option<Bytes>>)> + use<'r>> {
+    let listed = repository.store().list(prefix).await?;
+    let read = move |(name, _)| async move { (name, repository.store().get(&name).await) };
+    Ok(iter(listed).map(read).buffered(READS_IN_FLIGHT))
+}
+
 /// All objects below a folder of small ones; one that is too long is a finding.
 async fn read_all(check: &mut Check<'_>, prefix: &str, kind: &str) -> Result<Vec<(ObjectName, Bytes)>> {
     let mut found = Vec::new();
-    for (name, _) in check.repository.store().list(prefix).await? {
+    let mut reads = pin!(read_each(check.repository, prefix).await?);
+    while let Some((name, read)) = reads.next().await {
         check.objects += 1;
-        match check.repository.store().get(&name).await {
+        match read {
             // deleted since the listing
             Ok(None) => {}
             Ok(Some(object)) => found.push((name, object)),

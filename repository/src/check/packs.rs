@@ -11,11 +11,13 @@ use crate::index::{Entry, Index, PackInfo};
 use crate::reader::{open_tail, read_trailer};
 use crate::spill::{BUCKET_COUNT, Spill};
 use crate::{Error, Repository, Result};
-use futures::stream::{StreamExt, iter};
+use futures::future::ready;
+use futures::stream::{StreamExt, TryStreamExt, iter};
 use repo_format::layout::{ObjectName, PACK_PREFIX};
 use repo_format::pack::PackClass;
 use repo_format::{ErrorKind as FormatKind, Id, PackId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 
 /// Trailers fetched at the same time...
@@ -305,29 +307,20 @@ pub(super) async fn check(
         let repository = check.repository.clone();
         exec.spawn(async move {
             let flaws = look(&repository, &job, whole, foreign).await?;
-            Ok((job, flaws, whole))
+            Ok((job, flaws))
         })
     };
     let mut flawed = Vec::new();
-    for (bucket, [whole, trailers]) in buckets(whole, trailers) {
-        // what the index says of these packs; nothing of those that it does not name
-        let mut entries = match bucket {
-            Some(bucket) => of_packs(inventory.by_pack.bucket(bucket).await?),
-            None => HashMap::new(),
-        };
-        let mut indexed = |mut job: Job| {
-            job.indexed = job.number.and_then(|number| {
-                let info = inventory.pages.packs().get(number as usize)?.clone();
-                Some(Indexed { number, info, entries: entries.remove(&number).unwrap_or_default() })
-            });
-            job
-        };
-        let (whole, trailers): (Vec<Job>, Vec<Job>) =
-            (whole.into_iter().map(&mut indexed).collect(), trailers.into_iter().map(&mut indexed).collect());
-        let jobs = iter(whole).map(|job| start(job, true)).buffered(width);
-        let mut jobs = jobs.chain(iter(trailers).map(|job| start(job, false)).buffered(trailer_width));
-        while let Some(done) = jobs.next().await {
-            let (mut job, flaws, whole) = done?;
+    for (jobs, whole, width) in [(whole, true, width), (trailers, false, trailer_width)] {
+        // bucket by bucket, and without a pause between them: a bucket may have one pack
+        let jobs = iter(buckets(jobs)).then(|(bucket, jobs)| indexed(inventory, bucket, jobs));
+        let looks = jobs.map_ok(|jobs| iter(jobs).map(Ok)).try_flatten().map(|job| match job {
+            Ok(job) => start(job, whole),
+            Err(error) => Box::pin(ready(Err(error))),
+        });
+        let mut looks = pin!(looks.buffered(width));
+        while let Some(done) = looks.next().await {
+            let (mut job, flaws) = done?;
             if whole {
                 check.progress.add_done(job.len);
             }
@@ -344,17 +337,28 @@ pub(super) async fn check(
     Ok(((read_data != ReadData::None).then_some(confidence), damage))
 }
 
-/// Jobs by the bucket of their packs: whole ones, and trailers only.
-fn buckets(whole: Vec<Job>, trailers: Vec<Job>) -> BTreeMap<Option<usize>, [Vec<Job>; 2]> {
-    let mut buckets: BTreeMap<Option<usize>, [Vec<Job>; 2]> = BTreeMap::new();
-    let of = |job: &Job| job.number.map(bucket_of);
-    for job in whole {
-        buckets.entry(of(&job)).or_default()[0].push(job);
-    }
-    for job in trailers {
-        buckets.entry(of(&job)).or_default()[1].push(job);
+/// Jobs by the bucket of their packs.
+fn buckets(jobs: Vec<Job>) -> BTreeMap<Option<usize>, Vec<Job>> {
+    let mut buckets: BTreeMap<Option<usize>, Vec<Job>> = BTreeMap::new();
+    for job in jobs {
+        buckets.entry(job.number.map(bucket_of)).or_default().push(job);
     }
     buckets
+}
+
+/// Jobs of one bucket, with what the index says of their packs; nothing of those that it does not name.
+async fn indexed(inventory: &Inventory, bucket: Option<usize>, mut jobs: Vec<Job>) -> Result<Vec<Job>> {
+    let mut entries = match bucket {
+        Some(bucket) => of_packs(inventory.by_pack.bucket(bucket).await?),
+        None => HashMap::new(),
+    };
+    for job in &mut jobs {
+        job.indexed = job.number.and_then(|number| {
+            let info = inventory.pages.packs().get(number as usize)?.clone();
+            Some(Indexed { number, info, entries: entries.remove(&number).unwrap_or_default() })
+        });
+    }
+    Ok(jobs)
 }
 
 fn report(check: &mut Check<'_>, damage: &mut Damage, job: &Job, flaws: Vec<Flaw>) {
