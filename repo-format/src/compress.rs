@@ -100,14 +100,22 @@ impl Decompressor {
     /// it, with a content of exactly `raw_len` bytes (at most [`limits::BODY_LEN_MAX`]).
     pub fn decompress_frame(&mut self, frame: &[u8], raw_len: u64, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
+        self.append_frame(frame, raw_len, out)
+    }
+
+    /// As [`decompress_frame`](Self::decompress_frame), but appends to `out`, which an error leaves as it was.
+    pub(crate) fn append_frame(&mut self, frame: &[u8], raw_len: u64, out: &mut Vec<u8>) -> Result<()> {
         Error::check_limit(WHAT, raw_len, limits::BODY_LEN_MAX)?;
         check_frame(frame, raw_len)?;
         let len = usize::try_from(raw_len).map_err(|_| rule("content does not fit memory"))?;
+        let start = out.len();
         out.reserve_exact(len);
-        match self.context.decompress(out, frame) {
-            Ok(found) if found == len && out.len() == len => Ok(()),
+        let mut cursor = Cursor::new(&mut *out);
+        cursor.set_position(start as u64);
+        match self.context.decompress(&mut cursor, frame) {
+            Ok(found) if found == len && out.len() == start + len => Ok(()),
             _ => {
-                out.clear();
+                out.truncate(start);
                 Err(rule("is damaged, or its content is not as long as stated"))
             }
         }
@@ -190,41 +198,69 @@ const PROBE_STRIP_COUNT: usize = 16;
 /// Shorter content is simply tried: the probe would say little and save nothing.
 const PROBE_PLAIN_LEN_MIN: usize = 1024;
 
+/// Of four strips one is looked at first.
+const PROBE_FIRST_STEP: usize = 4;
+
 /// Whether compressing is worth a try: a probe of byte frequencies (order 0).
 ///
 /// It sums the squares of the byte counts of up to 4 KiB, which for n random bytes come to
 /// n + n²/256, and says no only within 1/16 of that. Text, executables, database pages and
 /// anything with 3 % of one byte are well above; random, encrypted and compressed bytes are
 /// within. Repetition of random-looking bytes is not seen; that costs space, never correctness.
+/// Most of what can be compressed shows in a quarter of those bytes: there the sum is at least a
+/// quarter higher, which of random bytes is fourteen standard deviations.
 pub fn looks_compressible(plain: &[u8]) -> bool {
     if plain.len() < PROBE_PLAIN_LEN_MIN {
         return true;
     }
-    // Four tables, so that a run of equal bytes does not wait for its own counter.
-    let mut counts = [[0u32; 256]; 4];
-    let mut count = |strip: &[u8]| {
-        for quad in strip.chunks(4) {
-            for (table, byte) in counts.iter_mut().zip(quad) {
+    let mut probe = Probe { counts: [[0; 256]; 4], len: 0 };
+    if plain.len() <= PROBE_LEN {
+        probe.count(plain);
+        return probe.is_above_random(16);
+    }
+    let strips = || {
+        let strips = plain.chunks(plain.len().div_ceil(PROBE_STRIP_COUNT));
+        strips.map(|strip| strip.get(..PROBE_LEN / PROBE_STRIP_COUNT).unwrap_or(strip)).enumerate()
+    };
+    let is_first = |n: usize| n.is_multiple_of(PROBE_FIRST_STEP);
+    strips().filter(|(n, _)| is_first(*n)).for_each(|(_, strip)| probe.count(strip));
+    if probe.is_above_random(4) {
+        return true;
+    }
+    strips().filter(|(n, _)| !is_first(*n)).for_each(|(_, strip)| probe.count(strip));
+    probe.is_above_random(16)
+}
+
+/// Counts of bytes.
+struct Probe {
+    /// Four tables, so that a run of equal bytes does not wait for its own counter.
+    counts: [[u32; 256]; 4],
+    /// Bytes counted.
+    len: u64,
+}
+
+impl Probe {
+    fn count(&mut self, strip: &[u8]) {
+        let (quads, rest) = strip.as_chunks::<4>();
+        for quad in quads {
+            for (table, byte) in self.counts.iter_mut().zip(quad) {
                 table[usize::from(*byte)] += 1;
             }
         }
-    };
-    let mut sampled = plain.len().min(PROBE_LEN) as u64;
-    if plain.len() <= PROBE_LEN {
-        count(plain);
-    } else {
-        sampled = 0;
-        for strip in plain.chunks(plain.len().div_ceil(PROBE_STRIP_COUNT)) {
-            let strip = strip.get(..PROBE_LEN / PROBE_STRIP_COUNT).unwrap_or(strip);
-            count(strip);
-            sampled += strip.len() as u64;
+        for (table, byte) in self.counts.iter_mut().zip(rest) {
+            table[usize::from(*byte)] += 1;
         }
+        self.len += strip.len() as u64;
     }
-    let [a, b, c, d] = &counts;
-    let squares: u64 =
-        a.iter().zip(b).zip(c.iter().zip(d)).map(|((a, b), (c, d))| u64::from(a + b + c + d).pow(2)).sum();
-    let random = sampled * (sampled + 256);
-    squares * 256 > random + random / 16
+
+    /// Whether the squares of the counts come to more than those of random bytes, by more than one part in `margin`.
+    fn is_above_random(&self, margin: u64) -> bool {
+        let [a, b, c, d] = &self.counts;
+        let squares = a.iter().zip(b).zip(c.iter().zip(d));
+        let squares: u64 = squares.map(|((a, b), (c, d))| u64::from(a + b + c + d).pow(2)).sum();
+        let random = self.len * (self.len + 256);
+        squares * 256 > random + random / margin
+    }
 }
 
 #[cfg(test)]

@@ -183,14 +183,12 @@ impl RecordKey {
         decompressor: &mut Decompressor,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let opened = self.open_into(row, sealed, decompressor, out);
-        if opened.is_err() {
-            out.clear();
-        }
-        opened
+        out.clear();
+        self.open_append(row, sealed, decompressor, out)
     }
 
-    fn open_into(
+    /// As [`open`](Self::open), but appends to `out`, which an error leaves as it was.
+    pub fn open_append(
         &self,
         row: &Row,
         sealed: &[u8],
@@ -199,26 +197,32 @@ impl RecordKey {
     ) -> Result<()> {
         check_sealed_len(row, sealed.len())?;
         let (nonce, body, tag) = split(sealed)?;
-        let aad = self.aad(row.record_type, row.comp, &row.id, row.rlen);
-        // Decrypted from the sealed bytes straight to where they are needed. The scratch buffer
-        // is taken out while the decompressor works on it.
+        // Decrypted from the sealed bytes straight to where they are needed.
+        let decrypt = |target: &mut [u8]| {
+            let aad = self.aad(row.record_type, row.comp, &row.id, row.rlen);
+            let buffer = InOutBuf::new(body, target).map_err(|_| Error::Decrypt { what: WHAT })?;
+            let opened = self.cipher.decrypt_inout_detached(&nonce.into(), &aad, buffer, &tag.into());
+            opened.map_err(|_| Error::Decrypt { what: WHAT })
+        };
+        let start = out.len();
+        if row.comp == Compression::Raw {
+            out.resize(start + body.len(), 0);
+            let opened = decrypt(out.get_mut(start..).unwrap_or_default());
+            if opened.is_err() {
+                out.truncate(start);
+            }
+            return opened;
+        }
+        // The scratch buffer is taken out while the decompressor works on it. It only grows: to make it longer again is
+        // to fill it with zeros again.
         let mut scratch = std::mem::take(&mut decompressor.scratch);
-        let target = match row.comp {
-            Compression::Raw => &mut *out,
-            Compression::Zstd => &mut scratch,
-        };
-        target.resize(body.len(), 0);
-        let opened = match InOutBuf::new(body, target) {
-            Ok(buffer) => self.cipher.decrypt_inout_detached(&nonce.into(), &aad, buffer, &tag.into()),
-            Err(_) => return Err(Error::Decrypt { what: WHAT }),
-        };
-        let result = match (opened, row.comp) {
-            (Err(_), _) => Err(Error::Decrypt { what: WHAT }),
-            (Ok(()), Compression::Raw) => Ok(()),
-            (Ok(()), Compression::Zstd) => decompressor.decompress_frame(&scratch, row.rlen.into(), out),
-        };
+        if scratch.len() < body.len() {
+            scratch.resize(body.len(), 0);
+        }
+        let frame = scratch.get_mut(..body.len()).unwrap_or_default();
+        let opened = decrypt(frame).and_then(|()| decompressor.append_frame(frame, row.rlen.into(), out));
         decompressor.scratch = scratch;
-        result
+        opened
     }
 
     /// Like [`open`](Self::open), but decrypts within `sealed`; the plain content is a part of

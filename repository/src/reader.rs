@@ -258,8 +258,20 @@ impl Reader {
         Err(Error::damage(name, "the session key of a record does not open"))
     }
 
-    /// Opens one record whose sealed bytes were fetched, and checks a page's or chunk's id.
+    /// Opens one record whose sealed bytes were fetched, and checks a page's or chunk's id. An error leaves `out` empty.
     pub fn open(
+        &self,
+        location: &Location,
+        sealed: &[u8],
+        tools: &mut Decompressor,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        out.clear();
+        self.open_append(location, sealed, tools, out)
+    }
+
+    /// As [`open`](Self::open), but appends to `out`, which an error leaves as it was.
+    pub fn open_append(
         &self,
         location: &Location,
         sealed: &[u8],
@@ -268,19 +280,24 @@ impl Reader {
     ) -> Result<()> {
         let name = || ObjectName::pack(location.class, location.pack_id);
         let key = self.record_key(location)?;
-        key.open(&location.row, sealed, tools, out).named(name())?;
+        let start = out.len();
+        key.open_append(&location.row, sealed, tools, out).named(name())?;
+        let plain = out.get(start..).unwrap_or_default();
         let id = match location.class {
             PackClass::Data => {
-                let identity = self.repository.identity("checking content")?;
-                Id(chunker::chunk_id(&identity.block_keys, out))
+                let identity = self.repository.identity("checking content");
+                identity.map(|identity| Id(chunker::chunk_id(&identity.block_keys, plain)))
             }
-            _ => self.repository.page_key().page_id(out),
+            _ => Ok(self.repository.page_key().page_id(plain)),
         };
-        if id == location.row.id {
-            Ok(())
-        } else {
-            Err(Error::damage(name(), format!("record {} holds content whose id is {id}", location.row.id)))
+        let checked = id.and_then(|id| {
+            let detail = || format!("record {} holds content whose id is {id}", location.row.id);
+            if id == location.row.id { Ok(()) } else { Err(Error::damage(name(), detail())) }
+        });
+        if checked.is_err() {
+            out.truncate(start);
         }
+        checked
     }
 
     /// Plain contents of structure records (map pages), in the order asked for.

@@ -56,15 +56,21 @@ struct Tools {
     compressor: Compressor,
     scratch: Scratch,
     cuts: Vec<Cut>,
+    /// Where records are sealed.
+    sealed: Vec<u8>,
 }
+
+/// Sealed records are copied out when there is so much of them: where they are sealed stays in the processor's cache,
+/// and what the packs hold is as long as it needs to be (ADR 30).
+const SEALED_LEN: usize = 256 << 10;
 
 /// What was found in a range of chunks.
 #[derive(Default)]
 pub(super) struct Sealed {
     /// Chunks and holes in order.
     pub(super) entries: Vec<LeafEntry>,
-    /// The records that are new.
-    pub(super) batch: Batch,
+    /// The records that are new, in order.
+    pub(super) batches: Vec<Batch>,
     pub(super) bytes_new: u64,
     pub(super) chunks_new: u64,
     pub(super) chunks_reused: u64,
@@ -85,11 +91,11 @@ pub(crate) fn session_keys(
     Ok((data.named("session key")?, structure.named("session key")?))
 }
 
-/// What `count` records of so many plain bytes take at most while they are sealed: libzstd wants room for what it
-/// cannot compress.
-fn sealed_len_max(plain_len: usize, count: usize) -> usize {
-    let overhead_len = repo_format::limits::RECORD_OVERHEAD_LEN as usize;
-    plain_len + plain_len / 128 + 1024 + count.saturating_mul(overhead_len)
+/// What is in a batch, in memory of its own; the batch is empty afterwards.
+fn copied_out(batch: &mut Batch) -> Batch {
+    let copy = Batch { bytes: batch.bytes.as_slice().into(), rows: std::mem::take(&mut batch.rows) };
+    batch.bytes.clear();
+    copy
 }
 
 impl Sealer {
@@ -115,6 +121,7 @@ impl Sealer {
             compressor: Compressor::new(),
             scratch: Scratch::default(),
             cuts: Vec::new(),
+            sealed: Vec::new(),
         });
         let result = work(&mut tools);
         tools.cuts.clear();
@@ -146,7 +153,7 @@ impl Sealer {
             let chunks_reused = entries.iter().filter(|entry| entry.id.is_some()).count() as u64;
             return Ok(Sealed { entries, chunks_reused, ..Sealed::default() });
         }
-        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, &[], data, answers))
+        self.with_tools(|tools| self.seal_chunks(tools, entries, &[], data, answers))
     }
 
     /// A segment, or a part of one, of which `dirty` may have changed since its base had `base`. What the index has
@@ -187,7 +194,7 @@ impl Sealer {
         let kept: Vec<bool> = entries.iter().map(|entry| entry.is_kept).collect();
         let entries =
             entries.iter().map(|entry| LeafEntry { len: entry.cut.len, id: entry.cut.id.map(Id) }).collect();
-        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, &kept, data, answers))
+        self.with_tools(|tools| self.seal_chunks(tools, entries, &kept, data, answers))
     }
 
     /// Whether `data` is the chunk `id`.
@@ -221,7 +228,7 @@ impl Sealer {
     }
 
     fn seal_stream(&self, entries: Vec<LeafEntry>, data: &[u8], answers: &Answers) -> Result<Sealed> {
-        self.with_tools(|tools| self.seal_chunks(&mut tools.compressor, entries, &[], data, answers))
+        self.with_tools(|tools| self.seal_chunks(tools, entries, &[], data, answers))
     }
 
     fn named(&self, lens: &[usize], data: &[u8]) -> Vec<LeafEntry> {
@@ -239,13 +246,14 @@ impl Sealer {
     /// `kept` marks entries that are left alone; it may be shorter than they are.
     fn seal_chunks(
         &self,
-        compressor: &mut Compressor,
+        tools: &mut Tools,
         entries: Vec<LeafEntry>,
         kept: &[bool],
         data: &[u8],
         answers: &Answers,
     ) -> Result<Sealed> {
         let mut sealed = Sealed::default();
+        let mut batch = Batch { bytes: std::mem::take(&mut tools.sealed), rows: Vec::new() };
         let mut rest = data;
         for (n, entry) in entries.iter().enumerate() {
             let (chunk, after) = rest.split_at_checked(entry.len as usize).unwrap_or((rest, &[]));
@@ -258,19 +266,21 @@ impl Sealer {
                 if !kept.is_empty() && !self.is_chunk(&id, chunk) {
                     return Err(Error::internal("a chunk that was cut anew is not what was read"));
                 }
-                if sealed.batch.bytes.capacity() == 0 && !self.dry_run {
-                    // never moved while it grows; what it turns out not to need is given back below
-                    sealed.batch.bytes.reserve(sealed_len_max(chunk.len() + rest.len(), entries.len()));
-                }
                 sealed.chunks_new += 1;
                 sealed.bytes_new += chunk.len() as u64;
                 let plain = PlainRecord { record_type: RecordType::Data, id, content: chunk };
-                self.seal(compressor, self.data_key.record_key(), &plain, &mut sealed.batch)?;
+                self.seal(&mut tools.compressor, self.data_key.record_key(), &plain, &mut batch)?;
+                if batch.bytes.len() >= SEALED_LEN {
+                    sealed.batches.push(copied_out(&mut batch));
+                }
             } else {
                 sealed.chunks_reused += 1;
             }
         }
-        sealed.batch.bytes.shrink_to_fit();
+        if !batch.rows.is_empty() {
+            sealed.batches.push(copied_out(&mut batch));
+        }
+        tools.sealed = batch.bytes;
         sealed.entries = entries;
         Ok(sealed)
     }

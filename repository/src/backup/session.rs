@@ -185,12 +185,14 @@ impl Session {
     /// Takes what a CPU thread has sealed, in the order of the source.
     pub(super) async fn take(&mut self, sealed: &mut Sealed) -> Result<()> {
         self.report.bytes_new += sealed.bytes_new;
-        // what the snapshot says of each volume; the report of the whole counts the uploads instead
-        self.report.bytes_stored += sealed.batch.bytes.len() as u64;
         self.report.chunks_new += sealed.chunks_new;
         self.report.chunks_reused += sealed.chunks_reused;
-        let full = self.data.push(std::mem::take(&mut sealed.batch));
-        self.upload_all(full).await?;
+        for batch in sealed.batches.drain(..) {
+            // what the snapshot says of each volume; the report of the whole counts the uploads instead
+            self.report.bytes_stored += batch.bytes.len() as u64;
+            let full = self.data.push(batch);
+            self.upload_all(full).await?;
+        }
         self.sealer.claims.settle().await
     }
 

@@ -10,37 +10,32 @@ use repo_format::compress::Decompressor;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Buffers of a restore, used again and again.
-#[derive(Default)]
-pub(super) struct Buffers(Mutex<Vec<Tools>>);
+/// Plain bytes that are opened before they are written, unless one record has more: few enough to stay in the processor's
+/// cache, many enough for one write.
+const PART_LEN: usize = 2 << 20;
+/// What a fetch that is opened and written holds at most: two parts, as long as a record can be.
+pub(super) const PLAIN_LEN: u64 = 2 * repo_format::limits::RECORD_PLAIN_LEN_MAX as u64;
 
-/// What opening records needs.
-struct Tools {
-    decompressor: Decompressor,
-    /// One record.
+/// Tools and buffers of a restore, used again and again.
+#[derive(Default)]
+pub(super) struct Pool {
+    decompressors: Mutex<Vec<Decompressor>>,
+    parts: Mutex<Vec<Part>>,
+}
+
+/// Plain bytes of some records of a fetch, and where they go.
+#[derive(Default)]
+struct Part {
     plain: Vec<u8>,
-    /// All records of a fetch.
-    all: Vec<u8>,
-    /// Which part of them goes where.
     writes: Vec<(u64, Range<usize>)>,
 }
 
-impl Buffers {
-    fn take(&self) -> Tools {
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| Tools {
-            decompressor: Decompressor::new(),
-            plain: Vec::new(),
-            all: Vec::new(),
-            writes: Vec::new(),
-        })
-    }
+fn take<T: Default>(free: &Mutex<Vec<T>>) -> T {
+    free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+}
 
-    fn give(&self, mut tools: Tools) {
-        tools.all.clear();
-        tools.writes.clear();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
-    }
+fn give<T>(free: &Mutex<Vec<T>>, used: T) {
+    free.lock().unwrap_or_else(PoisonError::into_inner).push(used);
 }
 
 /// What fetches share.
@@ -48,7 +43,7 @@ impl Buffers {
 pub(super) struct Shared {
     pub(super) reader: Reader,
     pub(super) target: Target,
-    pub(super) buffers: Arc<Buffers>,
+    pub(super) pool: Arc<Pool>,
 }
 
 /// What became of a fetch.
@@ -86,67 +81,91 @@ pub(super) async fn read(shared: Shared, pieces: Arc<Vec<Piece>>, fetch: Fetch) 
     Ok(Fetched { pieces, fetch, bytes })
 }
 
-/// Opens what was read and writes it. Damage is no error yet, either.
+/// Opens what was read and writes it, part by part: one is written while the next one is opened. Damage is no error yet,
+/// either.
 pub(super) async fn write(shared: Shared, fetched: Fetched) -> Result<Done> {
     let Fetched { pieces, fetch, bytes } = fetched;
     let Some(bytes) = bytes else {
         let failed = fetch.records.into_iter().map(|(n, _)| n).collect();
         return Ok(Done { written: 0, failed, pieces });
     };
-    let exec = shared.reader.repository().exec().clone();
-    let (reader, mut tools) = (shared.reader.clone(), shared.buffers.take());
-    let (failed, pieces, tools) = exec
-        .cpu(move || {
-            let failed = open_records(&reader, &pieces, &fetch, &bytes, &mut tools);
-            (failed, pieces, tools)
-        })
-        .await?;
-    let failed = failed?;
-    let target = shared.target.clone();
-    let (written, tools) = exec.blocking(move || (write_all(&target, &tools), tools)).await?;
-    shared.buffers.give(tools);
-    Ok(Done { written: written?, failed, pieces })
+    let exec = shared.reader.repository().exec();
+    let fetch = Arc::new(fetch);
+    let mut done = Done { written: 0, failed: Vec::new(), pieces };
+    let mut writing = None;
+    let mut next = 0;
+    while next < fetch.records.len() {
+        let opened = {
+            let (shared, pieces) = (shared.clone(), done.pieces.clone());
+            let (fetch, bytes) = (fetch.clone(), bytes.clone());
+            exec.cpu(move || open_part(&shared, &pieces, &fetch, &bytes, next)).await??
+        };
+        done.failed.extend(opened.failed);
+        next = opened.end;
+        let shared = shared.clone();
+        let written = exec.blocking(move || write_part(&shared, opened.part));
+        if let Some(before) = writing.replace(written) {
+            done.written = done.written.saturating_add(before.await??);
+        }
+    }
+    if let Some(last) = writing {
+        done.written = done.written.saturating_add(last.await??);
+    }
+    Ok(done)
 }
 
-/// Opens all records of a fetch and notes where they go; gives the numbers of the bad ones.
-fn open_records(
-    reader: &Reader,
+/// Some records of a fetch, opened.
+struct Opened {
+    part: Part,
+    /// Pieces whose copies are bad.
+    failed: Vec<usize>,
+    /// The record after the last one.
+    end: usize,
+}
+
+/// Opens the next records of a fetch and notes where they go.
+fn open_part(
+    shared: &Shared,
     pieces: &[Piece],
     fetch: &Fetch,
     bytes: &Bytes,
-    tools: &mut Tools,
-) -> Result<Vec<usize>> {
-    let mut failed = Vec::new();
-    tools.all.reserve_exact(room(pieces, fetch));
-    for (n, location) in &fetch.records {
-        let Some(piece) = pieces.get(*n) else { continue };
+    first: usize,
+) -> Result<Opened> {
+    let mut opened = Opened { part: take(&shared.pool.parts), failed: Vec::new(), end: first };
+    let Part { plain, writes } = &mut opened.part;
+    let mut tools = take(&shared.pool.decompressors);
+    for (n, location) in fetch.records.iter().skip(first) {
+        let len = location.row.rlen as usize;
+        if plain.is_empty() {
+            // nothing is moved afterwards
+            plain.reserve_exact(len.max(PART_LEN).saturating_add(ALIGNMENT));
+        } else if plain.len().saturating_add(len) > PART_LEN {
+            break;
+        }
+        opened.end += 1;
+        let Some(piece) = pieces.get(*n).filter(|piece| piece.len == len as u64) else {
+            opened.failed.push(*n);
+            continue;
+        };
+        if !piece.offsets.first().is_some_and(|offset| goes_on(writes, *offset, plain.len())) {
+            align(plain);
+        }
+        let start = plain.len();
         let sealed = slice(bytes, &fetch.range, location)?;
-        match reader.open(location, sealed, &mut tools.decompressor, &mut tools.plain) {
-            Ok(()) if tools.plain.len() as u64 == piece.len => {}
+        match shared.reader.open_append(location, sealed, &mut tools, plain) {
+            Ok(()) => {}
             Err(error @ (Error::Role { .. } | Error::Internal { .. })) => return Err(error),
-            _ => {
-                failed.push(*n);
+            Err(_) => {
+                opened.failed.push(*n);
                 continue;
             }
         }
-        if !piece.offsets.first().is_some_and(|offset| goes_on(&tools.writes, *offset, tools.all.len())) {
-            align(&mut tools.all);
-        }
-        let start = tools.all.len();
-        tools.all.extend_from_slice(&tools.plain);
-        let range = start..tools.all.len();
         for offset in &piece.offsets {
-            push_write(&mut tools.writes, *offset, range.clone());
+            push_write(writes, *offset, start..plain.len());
         }
     }
-    Ok(failed)
-}
-
-/// Bytes that all records of a fetch may take together, each of them aligned: nothing is moved afterwards.
-fn room(pieces: &[Piece], fetch: &Fetch) -> usize {
-    let pieces = fetch.records.iter().filter_map(|(n, _)| pieces.get(*n));
-    let lens = pieces.map(|piece| usize::try_from(piece.len).unwrap_or_default().saturating_add(ALIGNMENT));
-    lens.fold(0, usize::saturating_add)
+    give(&shared.pool.decompressors, tools);
+    Ok(opened)
 }
 
 /// Makes the buffer end at an address that [`Target::write`] can write from past the page cache.
@@ -171,14 +190,18 @@ fn push_write(writes: &mut Vec<(u64, Range<usize>)>, offset: u64, range: Range<u
     }
 }
 
-fn write_all(target: &Target, tools: &Tools) -> Result<u64> {
+/// Writes a part and gives its memory back.
+fn write_part(shared: &Shared, mut part: Part) -> Result<u64> {
     let mut written = 0u64;
-    for (offset, range) in &tools.writes {
+    for (offset, range) in &part.writes {
         let bytes =
-            tools.all.get(range.clone()).ok_or_else(|| Error::internal("a write beside its buffer"))?;
-        target.write(*offset, bytes)?;
+            part.plain.get(range.clone()).ok_or_else(|| Error::internal("a write beside its buffer"))?;
+        shared.target.write(*offset, bytes)?;
         written = written.saturating_add(bytes.len() as u64);
     }
+    part.plain.clear();
+    part.writes.clear();
+    give(&shared.pool.parts, part);
     Ok(written)
 }
 

@@ -1,5 +1,6 @@
 //! From extents to few large reads: what a window needs, each chunk once.
 
+use super::fetch::PLAIN_LEN;
 use super::in_place::InPlace;
 use crate::index::PackInfo;
 use crate::reader::{FETCH_LEN_MAX, Fetch, Location, Reader, coalesce};
@@ -23,9 +24,8 @@ const TRAILERS_AT_ONCE: usize = 64;
 const TRAILERS_IN_FLIGHT: usize = 16;
 /// What is left to the index, trailers, windows, and buffers of the line.
 const OTHER_MEMORY_LEN: u64 = 112 << 20;
-/// Plain bytes that are opened and written together. A record can be as long as half of the least.
-const PLAIN_LEN_MIN: u64 = 8 << 20;
-const PLAIN_LEN_MAX: u64 = 16 << 20;
+/// Plain bytes of a fetch, unless it is a single record: no thread has the last of them for itself for long.
+const FETCH_PLAIN_LEN: u64 = 16 << 20;
 
 /// How much is held at once.
 #[derive(Debug, Clone, Copy)]
@@ -34,19 +34,16 @@ pub(super) struct Limits {
     pub(super) opening: usize,
     /// Sealed bytes of those, of the ones that wait for it, and of the ones on their way.
     pub(super) fetched_len: u64,
-    /// Plain bytes of one fetch, unless it is a single record.
-    pub(super) plain_len: u64,
 }
 
 impl Limits {
     pub(super) fn new(exec: &Exec) -> Self {
         let memory_len = exec.memory_len().saturating_sub(OTHER_MEMORY_LEN);
-        // one more than threads is written meanwhile; half of the memory is left to what is fetched
-        let fit = usize::try_from(memory_len / (2 * PLAIN_LEN_MIN)).unwrap_or(usize::MAX);
+        // one more than threads waits for its last write meanwhile; half of the memory is left to what is fetched
+        let fit = usize::try_from(memory_len / (2 * PLAIN_LEN)).unwrap_or(usize::MAX);
         let opening = fit.clamp(1, exec.width() + 1);
-        let plain_len = (memory_len / (2 * opening as u64)).clamp(PLAIN_LEN_MIN, PLAIN_LEN_MAX);
-        let fetched_len = memory_len.saturating_sub(plain_len.saturating_mul(opening as u64));
-        Limits { opening, fetched_len: fetched_len.max(2 * FETCH_LEN_MAX), plain_len }
+        let fetched_len = memory_len.saturating_sub(PLAIN_LEN.saturating_mul(opening as u64));
+        Limits { opening, fetched_len: fetched_len.max(2 * FETCH_LEN_MAX) }
     }
 }
 
@@ -81,7 +78,6 @@ impl Window {
 /// A walk of a map, window by window.
 pub(super) struct Windows {
     walker: MapWalker,
-    limits: Limits,
     in_place: Option<Arc<InPlace>>,
     /// Chunks of the next one.
     count: usize,
@@ -89,25 +85,20 @@ pub(super) struct Windows {
 
 impl Windows {
     /// In place they hold only what the target does not.
-    pub(super) fn new(walker: MapWalker, limits: Limits, in_place: Option<Arc<InPlace>>) -> Self {
-        Windows { walker, limits, in_place, count: FIRST_WINDOW_CHUNKS }
+    pub(super) fn new(walker: MapWalker, in_place: Option<Arc<InPlace>>) -> Self {
+        Windows { walker, in_place, count: FIRST_WINDOW_CHUNKS }
     }
 
     /// The next window; an empty one at the end.
     pub(super) async fn next(mut self) -> Result<(Self, Window)> {
         let count = self.count;
         self.count = count.saturating_mul(WINDOW_GROWTH).min(WINDOW_CHUNKS);
-        let window = next_window(&mut self.walker, self.limits, self.in_place.as_deref(), count).await?;
+        let window = next_window(&mut self.walker, self.in_place.as_deref(), count).await?;
         Ok((self, window))
     }
 }
 
-async fn next_window(
-    walker: &mut MapWalker,
-    limits: Limits,
-    in_place: Option<&InPlace>,
-    count: usize,
-) -> Result<Window> {
+async fn next_window(walker: &mut MapWalker, in_place: Option<&InPlace>, count: usize) -> Result<Window> {
     let mut window = Window::default();
     let mut chunks = Vec::new();
     let mut extents = Vec::new();
@@ -125,7 +116,7 @@ async fn next_window(
     window.lost = walker.take_lost();
     window.pieces = pieces(walker.whose(), chunks)?;
     let (located, unplaced) = locate(walker.reader(), &window.pieces).await?;
-    window.fetches = coalesce(located).into_iter().flat_map(|fetch| split(fetch, limits.plain_len)).collect();
+    window.fetches = coalesce(located).into_iter().flat_map(split).collect();
     window.unplaced = unplaced;
     Ok(window)
 }
@@ -192,14 +183,14 @@ async fn locate(reader: &Reader, pieces: &[Piece]) -> Result<(Vec<(usize, Locati
     Ok((located, unplaced))
 }
 
-/// A fetch in parts of at most `plain_len` plain bytes: a range may hold far more than its length.
-fn split(fetch: Fetch, plain_len: u64) -> Vec<Fetch> {
+/// A fetch in parts of few plain bytes: a range may hold far more than its length.
+fn split(fetch: Fetch) -> Vec<Fetch> {
     let mut parts: Vec<Fetch> = Vec::new();
     let mut plain = 0u64;
     for (n, location) in fetch.records {
         let rlen = u64::from(location.row.rlen);
         match parts.last_mut() {
-            Some(part) if plain.saturating_add(rlen) <= plain_len => {
+            Some(part) if plain.saturating_add(rlen) <= FETCH_PLAIN_LEN => {
                 plain = plain.saturating_add(rlen);
                 part.range.end = part.range.end.max(location.range.end);
                 part.records.push((n, location));

@@ -1,6 +1,6 @@
 //! One volume, window by window.
 
-use super::fetch::{self, Buffers, Done, Fetched, Shared};
+use super::fetch::{self, Done, Fetched, Pool, Shared};
 use super::in_place::InPlace;
 use super::plan::{Limits, Piece, Window, Windows};
 use super::target::Target;
@@ -34,7 +34,7 @@ pub(super) async fn restore(
     let exec = reader.repository().exec();
     let limits = Limits::new(exec);
     let mut run = Run {
-        shared: Shared { reader: reader.clone(), target: target.clone(), buffers: Arc::<Buffers>::default() },
+        shared: Shared { reader: reader.clone(), target: target.clone(), pool: Arc::<Pool>::default() },
         way,
         progress,
         report,
@@ -42,7 +42,7 @@ pub(super) async fn restore(
         fresh: None,
     };
     let in_place = way.in_place.then(|| Arc::new(InPlace::new(reader.repository(), target, progress)));
-    let windows = Windows::new(way.walker(reader, volume)?, limits, in_place.clone());
+    let windows = Windows::new(way.walker(reader, volume)?, in_place.clone());
     Pipeline::new(run.shared.clone(), limits, windows).drain(&mut run).await?;
     let kept = in_place.map_or(0, |in_place| in_place.kept());
     run.report.bytes_kept = run.report.bytes_kept.saturating_add(kept);
