@@ -9,7 +9,6 @@ mod cloud;
 mod driver;
 #[cfg(feature = "fault")]
 pub mod fault;
-mod lent;
 mod local;
 mod memory;
 mod object;

@@ -5,15 +5,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use object_store::path::Path;
-use object_store::{
-    GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
-    PutPayload,
-};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::lent::Buffers;
 use super::local::LocalDirs;
 
 /// An `object_store` behind the five verbs.
@@ -23,8 +19,6 @@ pub struct ObjectDriver {
     url: String,
     /// Local stores only: makes directories durable before objects are put into them.
     dirs: Option<LocalDirs>,
-    /// For what is read from files.
-    buffers: Buffers,
     lag_ms: u64,
 }
 
@@ -47,14 +41,7 @@ impl ObjectDriver {
         let url = directory.display().to_string();
         let lag_ms = file_system_lag_ms(&directory);
         let dirs = Some(LocalDirs::new(directory));
-        Ok(ObjectDriver {
-            inner: Arc::new(inner),
-            root: Path::default(),
-            url,
-            dirs,
-            buffers: Buffers::default(),
-            lag_ms,
-        })
+        Ok(ObjectDriver { inner: Arc::new(inner), root: Path::default(), url, dirs, lag_ms })
     }
 
     /// What lies below `prefix` of `place`, a bucket or container as a URL.
@@ -67,7 +54,7 @@ impl ObjectDriver {
         let root = Path::parse(prefix.trim_matches('/'))
             .map_err(|e| DriverError::Permanent(format!("prefix {prefix:?}: {e}")))?;
         let url = format!("{place}/{root}").trim_end_matches('/').to_owned();
-        Ok(ObjectDriver { inner, root, url, dirs: None, buffers: Buffers::default(), lag_ms: 0 })
+        Ok(ObjectDriver { inner, root, url, dirs: None, lag_ms: 0 })
     }
 
     fn path(&self, name: &str) -> Path {
@@ -88,21 +75,6 @@ impl ObjectDriver {
                 is_generic && (self.dirs.is_some() || describe(error).starts_with("Wanted range starting at"))
             }
         }
-    }
-
-    async fn body(&self, answer: GetResult) -> Result<Bytes, DriverError> {
-        let GetResultPayload::File(file, _) = answer.payload else {
-            return answer.bytes().await.map_err(classify_read);
-        };
-        let (buffers, range) = (self.buffers.clone(), answer.range);
-        let read = move || buffers.read(&file, range);
-        let read = match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                runtime.spawn_blocking(read).await.unwrap_or_else(|e| Err(std::io::Error::other(e)))
-            }
-            Err(_) => read(),
-        };
-        read.map_err(|e| classify_read_io(&e, &e.to_string()))
     }
 
     fn meta(&self, found: object_store::ObjectMeta) -> Option<ObjectMeta> {
@@ -156,7 +128,7 @@ impl Driver for ObjectDriver {
                 }
             };
             let promised = answer.range.end - answer.range.start;
-            let bytes = self.body(answer).await?;
+            let bytes = answer.bytes().await.map_err(classify_read)?;
             if bytes.len() as u64 != promised || expected.is_some_and(|n| bytes.len() as u64 > n) {
                 let found = bytes.len();
                 return Err(DriverError::Transient(format!("{found} bytes came, {promised} were promised")));
@@ -292,17 +264,9 @@ fn classify_io(error: &std::io::Error, text: &str) -> DriverError {
 /// EIO, EBADMSG, EUCLEAN: how a file system reports bytes that it has lost.
 const LOST: [i32; 3] = [5, 74, 117];
 
-fn is_lost(error: &std::io::Error) -> bool {
-    error.raw_os_error().is_some_and(|code| LOST.contains(&code))
-}
-
-fn classify_read_io(error: &std::io::Error, text: &str) -> DriverError {
-    if is_lost(error) { DriverError::Unreadable(text.to_owned()) } else { classify_io(error, text) }
-}
-
 fn classify_read(error: object_store::Error) -> DriverError {
-    match io_cause(&error) {
-        Some(io) if is_lost(io) => DriverError::Unreadable(describe(&error)),
+    match io_cause(&error).and_then(std::io::Error::raw_os_error) {
+        Some(code) if LOST.contains(&code) => DriverError::Unreadable(describe(&error)),
         _ => classify(error),
     }
 }
