@@ -46,8 +46,10 @@ fn run(mut cli: Cli, output: Output) -> Result<(), Failure> {
         // before there are threads, which inherit it; a refusal changes nothing that counts
         let _ = rustix::process::nice(PRUNE_NICE);
     }
-    if matches!(cli.command, Command::Check(_) | Command::Prune(_)) {
-        allocator::map_long_blocks();
+    match cli.command {
+        Command::Check(_) | Command::Prune(_) => allocator::map_long_blocks(),
+        Command::Backup(_) | Command::Restore(_) => allocator::reuse_long_blocks(),
+        _ => {}
     }
     let context = Context::new(cli.global, output)?;
     signals::watch(context.exec.cancel_handle())?;

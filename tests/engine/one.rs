@@ -73,11 +73,7 @@ fn three(seed: u64) -> (Bench, Vec<Vec<u8>>, Vec<SnapshotId>) {
 /// A prune that ends right after it has put a record with this end, after `sid` was forgotten.
 fn dies_after(bench: &Bench, sid: SnapshotId, end: &'static str) {
     run(forget(&bench.open(), &[sid], false)).unwrap();
-    let plan = move |_, verb, name: &str| {
-        if verb == Verb::Put && name.ends_with(end) { Fault::CrashAfter } else { Fault::None }
-    };
-    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), plan));
-    prune_on(bench, driver, options(3600)).unwrap_err();
+    prune_on(bench, bench.dead_after_put(end), options(3600)).unwrap_err();
 }
 
 fn dies_after_its_plan(bench: &Bench, sid: SnapshotId) {

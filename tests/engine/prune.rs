@@ -104,15 +104,8 @@ fn a_plan_that_was_swept_meanwhile_is_not_swept_again() {
     let first = bench.backup(of("one", &data)).unwrap().snapshot_id.unwrap();
     bench.backup(of("one", &tests::data::bytes(20, 200_000))).unwrap();
     run(forget(&bench.open(), &[first], false)).unwrap();
-    let prune_on = |bench: &Bench, plan: fn(Verb, &str) -> Fault| {
-        let driver =
-            FaultDriver::new(Arc::new(bench.store.clone()), move |_, verb, name: &str| plan(verb, name));
-        pruned(&bench.open_on(Arc::new(driver), &bench.owner).unwrap(), options())
-    };
-    let dies = |verb, name: &str| {
-        if verb == Verb::Put && name.ends_with(".plan") { Fault::CrashAfter } else { Fault::None }
-    };
-    prune_on(&bench, dies).unwrap_err();
+    let dead = bench.dead_after_put(".plan");
+    pruned(&bench.open_on(dead, &bench.owner).unwrap(), options()).unwrap_err();
     let other = bench.fork();
     let by_other = pruned(&other.open(), options()).unwrap();
     assert!(by_other.packs_condemned > 0, "{by_other:?}");

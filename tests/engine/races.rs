@@ -90,11 +90,7 @@ fn prunes() {
 #[test]
 fn take_overs() {
     let (base, old, new) = base(232);
-    let plan = |_, verb, name: &str| {
-        if verb == Verb::Put && name.ends_with(".plan") { Fault::CrashAfter } else { Fault::None }
-    };
-    let driver = Arc::new(FaultDriver::new(Arc::new(base.store.clone()), plan));
-    prune_on(&base, driver, options(0)).unwrap_err();
+    prune_on(&base, base.dead_after_put(".plan"), options(0)).unwrap_err();
     let dead = named_dead(&pruned(&base, options(0)).unwrap_err());
     let [dead] = dead.as_slice() else { panic!("{dead:?}") };
     let dead = *dead;

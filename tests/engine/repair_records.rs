@@ -7,7 +7,7 @@ use repo_format::layout::ObjectName;
 use repository::ErrorKind;
 use repository::forget::forget;
 use repository::repair::{Remedy, RepairOptions, repair};
-use repository::store::fault::{Fault, FaultDriver, Verb};
+use repository::store::fault::{Fault, FaultDriver};
 use std::sync::Arc;
 use std::time::Duration;
 use tests::engine::{Bench, run};
@@ -118,11 +118,8 @@ fn damaged_plan(seed: u64) -> (Bench, [Vec<u8>; 2], String) {
     pruned(&bench.open(), Duration::from_secs(3600)).unwrap();
     let first = bench.snapshots()[0].id;
     run(forget(&bench.open(), &[first], false)).unwrap();
-    let at_plan = |_, verb, name: &str| {
-        if verb == Verb::Put && name.starts_with("gc/") { Fault::CrashAfter } else { Fault::None }
-    };
-    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), at_plan));
-    assert!(pruned(&bench.open_on(driver, &bench.owner).unwrap(), Duration::ZERO).is_err());
+    let dead = bench.dead_after_put(".plan");
+    assert!(pruned(&bench.open_on(dead, &bench.owner).unwrap(), Duration::ZERO).is_err());
     let name = ObjectName::Plan(1).to_string();
     flip(&bench, &name, 9);
     (bench, versions, name)

@@ -8,7 +8,7 @@ use repository::progress::Progress;
 use repository::prune::{MaxUnused, Pace, PruneOptions, PruneReport, prune};
 use repository::repair::{Origin, RepairOptions, RepairReport, repair_from};
 use repository::store::Driver;
-use repository::store::fault::{Fault, FaultDriver, Verb};
+use repository::store::fault::{Fault, FaultDriver};
 use repository::{Repository, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,11 +104,8 @@ fn nothing_relies_on_candidates() {
     let sids: Vec<_> = bench.snapshots().iter().map(|entry| entry.id).collect();
     run(forget(&bench.open(), &sids, true)).unwrap();
     let old = below(&bench, "packs/");
-    let at_plan = |_, verb, name: &str| {
-        if verb == Verb::Put && name.starts_with("gc/") { Fault::CrashAfter } else { Fault::None }
-    };
-    let driver = Arc::new(FaultDriver::new(Arc::new(bench.store.clone()), at_plan));
-    assert!(pruned(&bench.open_on(driver, &bench.owner).unwrap(), DAY).is_err());
+    let dead = bench.dead_after_put(".plan");
+    assert!(pruned(&bench.open_on(dead, &bench.owner).unwrap(), DAY).is_err());
     assert_eq!(below(&bench, "gc/").len(), 1);
     for data in &versions {
         bench.backup(request(data)).unwrap();

@@ -10,6 +10,7 @@ use repository::progress::Progress;
 use repository::restore::{RestoreReport, RestoreRequest, RestoreVolume, restore};
 use repository::snapshots::SnapshotEntry;
 use repository::source::{BlockSource, VolumeSource};
+use repository::store::fault::{Fault, FaultDriver, Verb};
 use repository::store::{Driver, MemoryDriver};
 use repository::{CancelHandle, Credential, Env, Exec, Repository, Result};
 use std::io;
@@ -154,6 +155,14 @@ impl Bench {
     /// A bench over a copy of the store that shares nothing with it.
     pub fn fork(&self) -> Self {
         self.over(self.store.fork())
+    }
+
+    /// The store as a process sees it that is dead right after it has put an object with this end of a name.
+    pub fn dead_after_put(&self, end: &'static str) -> Arc<FaultDriver> {
+        let plan = move |_, verb, name: &str| {
+            if verb == Verb::Put && name.ends_with(end) { Fault::CrashAfter } else { Fault::None }
+        };
+        Arc::new(FaultDriver::new(Arc::new(self.store.clone()), plan))
     }
 
     /// `check --read-data` as the owner.

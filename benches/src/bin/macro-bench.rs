@@ -34,7 +34,7 @@ struct Args {
     /// Rounds (5, or 3).
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: Option<u8>,
-    /// Write the page to this file, too.
+    /// Write the page to this file, too, after each round.
     #[arg(long)]
     results: Option<PathBuf>,
 }
@@ -63,25 +63,28 @@ fn main() -> Result<()> {
     let description = images.description.clone();
     let rounds = usize::from(args.rounds.unwrap_or(if args.quick { 3 } else { 5 }));
     let mut bench = Bench::new(images, programs, &work)?;
-    for round in 0..rounds {
-        bench.round(round)?;
-    }
-    benches::process::remove_tree(&work)?;
-    let setting = Setting {
+    let mut setting = Setting {
         machine: before,
         versions,
         missing,
         command: std::env::args().collect::<Vec<_>>().join(" "),
-        rounds,
+        rounds: 0,
         images: description,
-        structure: bench.structure_len.map(|len| (len, base_len)),
+        structure: None,
         small: scale < FULL,
     };
-    let page = page(&setting, &bench.samples);
-    println!("{page}");
-    if let Some(path) = &args.results {
-        std::fs::write(path, &page).with_context(|| path.display().to_string())?;
+    for round in 0..rounds {
+        bench.round(round)?;
+        setting.rounds = round + 1;
+        setting.structure = bench.structure_len.map(|len| (len, base_len));
+        // hours may be lost otherwise
+        if let Some(path) = &args.results {
+            std::fs::write(path, page(&setting, &bench.samples))
+                .with_context(|| path.display().to_string())?;
+        }
     }
+    benches::process::remove_tree(&work)?;
+    println!("{}", page(&setting, &bench.samples));
     Ok(())
 }
 

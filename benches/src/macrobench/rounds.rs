@@ -82,6 +82,9 @@ impl Bench {
         let turns = self.programs.len();
         for turn in 0..turns {
             let Some(program) = self.programs.get((turn + round) % turns).cloned() else { continue };
+            if round > 0 && step.is_once_for_peers() && program.kind != Kind::Orlop {
+                continue;
+            }
             in_memory()?;
             let sample = self.run(round, step, &source, &program)?;
             self.record(sample);

@@ -92,6 +92,11 @@ impl Step {
         Step::Other,
     ];
 
+    /// Whether peers take part in the first round only: each of them reads the holes of the sparse image for minutes.
+    pub fn is_once_for_peers(self) -> bool {
+        matches!(self, Step::ExtraInitial(Extra::Sparse) | Step::ExtraUnchanged(Extra::Sparse))
+    }
+
     /// For people.
     pub fn text(self) -> String {
         match self {
