@@ -23,17 +23,21 @@ pub(crate) fn map_long_blocks() {
     set("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, MAPPED_LEN);
 }
 
-/// Blocks up to this length are not mapped anew, where they are used again and again. The most that glibc takes.
+/// Blocks up to this length are kept for the next one where there is room: the most that glibc takes.
 #[cfg(target_env = "gnu")]
-const REUSED_LEN: libc::c_int = 32 << 20;
+const KEPT_LEN: libc::c_int = 32 << 20;
+/// The same where there is not.
+#[cfg(target_env = "gnu")]
+const KEPT_LEN_TIGHT: libc::c_int = 1 << 20;
 
 /// For commands that fill and free buffers of some MiB for as long as they run: what is freed is kept for the next one, and
-/// the system need not clear its pages again (ADR 30). Not where `MALLOC_MMAP_THRESHOLD_` or `MALLOC_TRIM_THRESHOLD_` say
-/// otherwise. To be called before there are other threads.
+/// the system need not clear its pages again; unless `memory_len` is less than usual (ADR 30), or `MALLOC_MMAP_THRESHOLD_`
+/// or `MALLOC_TRIM_THRESHOLD_` say otherwise. To be called before there are other threads.
 #[cfg(target_env = "gnu")]
-pub(crate) fn reuse_long_blocks() {
-    set("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, REUSED_LEN);
-    set("MALLOC_TRIM_THRESHOLD_", libc::M_TRIM_THRESHOLD, 2 * REUSED_LEN);
+pub(crate) fn keep_long_blocks(memory_len: u64) {
+    let kept = if memory_len < repository::MEMORY_LEN { KEPT_LEN_TIGHT } else { KEPT_LEN };
+    set("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, kept);
+    set("MALLOC_TRIM_THRESHOLD_", libc::M_TRIM_THRESHOLD, 2 * kept);
 }
 
 #[cfg(target_env = "gnu")]
@@ -57,4 +61,4 @@ pub(crate) fn map_long_blocks() {}
 
 /// Other allocators are left alone.
 #[cfg(not(target_env = "gnu"))]
-pub(crate) fn reuse_long_blocks() {}
+pub(crate) fn keep_long_blocks(_memory_len: u64) {}

@@ -16,7 +16,7 @@ mod signals;
 mod terminal;
 mod text;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Size};
 use context::Context;
 use exit::{Exit, Failure};
 use output::Output;
@@ -48,7 +48,10 @@ fn run(mut cli: Cli, output: Output) -> Result<(), Failure> {
     }
     match cli.command {
         Command::Check(_) | Command::Prune(_) => allocator::map_long_blocks(),
-        Command::Backup(_) | Command::Restore(_) => allocator::reuse_long_blocks(),
+        Command::Backup(_) | Command::Restore(_) => {
+            let memory = cli.global.memory.map_or(repository::MEMORY_LEN, |Size(len)| len);
+            allocator::keep_long_blocks(memory);
+        }
         _ => {}
     }
     let context = Context::new(cli.global, output)?;

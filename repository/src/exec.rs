@@ -26,7 +26,7 @@ pub struct Exec {
 
 /// What an operation may hold in memory unless told otherwise: with the program itself and its buffers of the line it is
 /// to be less than 192 MiB.
-const MEMORY_LEN: u64 = 176 << 20;
+pub const MEMORY_LEN: u64 = 176 << 20;
 
 /// How inline time passes: a simulator moves its clock and runs others meanwhile.
 pub trait InlineTime: Send + Sync {

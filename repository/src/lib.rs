@@ -43,7 +43,7 @@ mod walked;
 pub use credential::Credential;
 pub use env::Env;
 pub use error::{Error, ErrorKind, Result};
-pub use exec::{CancelHandle, Exec};
+pub use exec::{CancelHandle, Exec, MEMORY_LEN};
 pub use rates::Rates;
 pub use repo::{Identity, Repository};
 /// The format, for those who name its types and may not depend on it themselves.

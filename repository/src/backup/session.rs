@@ -39,6 +39,9 @@ const PAGES_LEN: usize = 1 << 20;
 /// Packs where memory has no room for four of the usual length.
 const SHORTER_PACK_LEN: u64 = limits::DATA_PACK_TARGET_LEN / 4 * 3;
 
+/// What is left to the index, ids and pages.
+const OTHER_MEMORY_LEN: u64 = 40 << 20;
+
 /// How much a session holds at once, from the memory it may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -71,7 +74,7 @@ impl Limits {
     /// bytes and up to as much again sealed.
     pub(super) fn units(&self, unit_len: u64) -> usize {
         let packs = self.pack_len * (self.uploads as u64 + 1);
-        let left = self.memory_len.saturating_sub(packs + (24 << 20));
+        let left = self.memory_len.saturating_sub(packs + OTHER_MEMORY_LEN);
         let fit = usize::try_from(left / (2 * unit_len.max(1))).unwrap_or(usize::MAX);
         fit.clamp(1, 2 * self.width + 1)
     }
