@@ -14,7 +14,7 @@ const NOTES: &str = "\
 - Ratios are medians of the ratios of each round: above 1, orlop takes less.
 - Images lie in the page cache, as far as it has room, before each program's turn (borg has the system drop what it has read); another one begins each round. Restores go to a fresh file on the same disk and are compared with the image by cmp.
 - Programs run at their defaults with encryption on: borg with zstd,1 and repokey-blake2, kopia with zstd-fastest, orlop opened by a key file, the others by a password (their key derivation is part of the time). Holes of images are restored as holes by orlop; the others decide themselves.
-- Peers take part in the steps of the sparse image in the first round only: each of them reads its holes for minutes.
+- Peers take part in the steps of the sparse image in the first round only: each of them reads all of its holes.
 - `check` is what each program calls so, at its default depth; kopia: `snapshot verify`.
 - limit is the fused loop of the same kernels in this process, with as many threads as CPUs, packs written and synced where the step stores.
 ";

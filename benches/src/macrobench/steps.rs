@@ -92,7 +92,7 @@ impl Step {
         Step::Other,
     ];
 
-    /// Whether peers take part in the first round only: each of them reads the holes of the sparse image for minutes.
+    /// Whether peers take part in the first round only: each of them reads all holes of the sparse image.
     pub fn is_once_for_peers(self) -> bool {
         matches!(self, Step::ExtraInitial(Extra::Sparse) | Step::ExtraUnchanged(Extra::Sparse))
     }
